@@ -1,0 +1,51 @@
+"""Which streams are overdue, in time proportional to their number; must not know what a deadline is for."""
+
+import heapq
+from threading import Lock
+
+
+class Deadlines:
+    """A deadline for some streams; those that have passed are found without looking at the others.
+
+    A heap with lazy deletion: a changed deadline leaves its old entry behind, and the heap is rebuilt when such
+    entries outnumber the others, so it never holds more than twice what it must.
+
+    Example:
+        >>> deadlines = Deadlines()
+        >>> deadlines.set("ann", 30.0); deadlines.set("bob", 300.0)
+        >>> deadlines.due(30.0)
+        ['ann']
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._current: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        """How many entries the heap holds, outdated ones included."""
+        return len(self._heap)
+
+    def set(self, stream: str, deadline: float | None) -> None:
+        """Give the stream this deadline (seconds) in place of the one it had; None for none at all."""
+        with self._lock:
+            if deadline is None:
+                self._current.pop(stream, None)
+            else:
+                self._current[stream] = deadline
+                heapq.heappush(self._heap, (deadline, stream))
+            if len(self._heap) > 2 * len(self._current) + 16:
+                self._heap = [(deadline, stream) for stream, deadline in self._current.items()]
+                heapq.heapify(self._heap)
+
+    def due(self, now: float) -> list[str]:
+        """The streams whose deadline is not after `now`, earliest first. They stay due until `set` says otherwise."""
+        with self._lock:
+            passed: list[tuple[float, str]] = []
+            while self._heap and self._heap[0][0] <= now:
+                deadline, stream = heapq.heappop(self._heap)
+                if self._current.get(stream) == deadline and (deadline, stream) not in passed[-1:]:
+                    passed.append((deadline, stream))
+            for entry in passed:
+                heapq.heappush(self._heap, entry)
+            return [stream for _, stream in passed]

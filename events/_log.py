@@ -1,0 +1,174 @@
+"""What a log promises: the `EventLog` protocol and the values and errors it speaks in. Must not know any one log."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from attrs import frozen
+
+from events._events import Event, Recorded
+from events._offsets import Offsets
+from events._tail import Tail
+
+M = TypeVar("M")
+
+Clock = Callable[[], float]
+"""Returns the time in seconds, like `time.time`."""
+
+
+class LogError(Exception):
+    """Base of what a log raises."""
+
+
+class ConflictError(LogError):
+    """The stream's head was not the expected one: somebody else appended first. Read again, decide again.
+
+    Parameters:
+        stream: the stream's name.
+        expected: the head the writer had seen.
+        actual: the head there is.
+    """
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(f"stream {stream!r}: expected head {expected}, found {actual}; read again and decide again")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class TruncatedError(LogError):
+    """The offsets asked for lie before the first that the log still has.
+
+    Parameters:
+        stream: the stream's name.
+        offset: the lowest offset asked for.
+        start: the first offset that is kept.
+    """
+
+    def __init__(self, stream: str, offset: int, start: int) -> None:
+        super().__init__(f"stream {stream!r}: offset {offset} was truncated; the first one kept is {start}")
+        self.stream, self.offset, self.start = stream, offset, start
+
+
+NO_OFFSETS = Offsets()
+
+
+@frozen
+class Grant:
+    """What a log may append to a stream by itself until the next `append`: measurements, and nothing else.
+
+    The pure part computes it from the state, so that an add within it needs no decision; the log only counts.
+    It is the idea of credit-based flow control: the receiver says beforehand how much it can take.
+
+    Parameters:
+        room: how many measurements may be added.
+        until: the time (seconds, the writer's clock) from which nothing may be added without a decision, and from which
+            the stream is listed by `overdue`; None for never.
+        victims: where given (and `room` is 0), each further add is followed by `MeasurementsEvicted` of the next of
+            these offsets, until they run out. A log may ignore them.
+
+    Example:
+        >>> Grant(room=100).room
+        100
+    """
+
+    room: int = 0
+    until: float | None = None
+    victims: Offsets = NO_OFFSETS
+
+
+NO_GRANT = Grant()
+
+
+@frozen
+class Position:
+    """Where a stream stands.
+
+    Parameters:
+        start: the first offset that is kept.
+        head: the offset that the next event will get.
+        granted_from: the head after the last `append`; what follows it was added within its grant.
+    """
+
+    start: int
+    head: int
+    granted_from: int
+
+
+@frozen
+class Checkpoint:
+    """A fold's state that stands in for the events before `offset`. What `state` is, the log does not ask."""
+
+    offset: int
+    state: Any
+
+
+class EventLog(Protocol[M]):
+    """Append-only streams of events, each with dense offsets from 0 that are never used again.
+
+    Streams are independent of each other. Every method may be called from any thread. A stream comes into being with
+    its first event. To write a log of your own, implement this and subclass `events.conformance.EventLogConformance`
+    in a test: it holds what these docstrings promise against your log.
+
+    Attributes:
+        keeps_history: False where committed history should be truncated as soon as possible.
+        tails: for logs in this process's memory, stream to `Tail`: callers may add to it directly, which saves a call.
+            Other logs have an empty one.
+    """
+
+    @property
+    def keeps_history(self) -> bool: ...  # pragma: no cover - a declaration
+
+    @property
+    def tails(self) -> Mapping[str, Tail[M]]: ...  # pragma: no cover - a declaration
+
+    def add(self, stream: str, measurement: M, clock: Clock) -> int | None:
+        """Append one `MeasurementAdded` within the stream's grant; its offset, or None where that does not allow it."""
+
+    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock) -> int | None:
+        """The same for several, all or none; the offset of the first. They get consecutive offsets."""
+
+    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
+        """Append all the events or none, if the head is the expected one, and set the grant for what follows.
+
+        Returns:
+            The new head.
+
+        Raises:
+            ConflictError: the head is another; nothing was appended and the grant is as it was.
+        """
+
+    def position(self, stream: str) -> Position | None:
+        """Where the stream stands, or None if it has never had an event."""
+
+    def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """The events in `[start, stop)` in offset order, up to the head as it was when reading began.
+
+        Raises:
+            TruncatedError: `start` lies before what is kept (also later, if that is truncated while being read).
+        """
+
+    def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """As `read`, without the `MeasurementAdded`: all that a fold has to look at, since the offsets are dense."""
+
+    def measurements(self, stream: str, offsets: range) -> Sequence[M]:
+        """The measurements at the given (ascending) offsets, each of which must hold a `MeasurementAdded`.
+
+        Raises:
+            TruncatedError: one of them is no longer kept.
+        """
+
+    def streams(self) -> Iterator[str]:
+        """The names of the streams that have ever had an event, in the order of their first."""
+
+    def overdue(self, now: float) -> list[str]:
+        """The streams whose grant's `until` is not after `now`. It costs as much as there are such streams."""
+
+    def truncate(self, stream: str, before: int, state: Any) -> None:
+        """Forget the events before `before` and keep `state`, the fold of them, in their place.
+
+        A stream already truncated that far, or further, is left as it is. Offsets are not used again.
+        """
+
+    def checkpoint(self, stream: str) -> Checkpoint | None:
+        """What the last truncation left in place of what it dropped, or None."""
+
+    def close(self) -> None:
+        """Let go of files and connections. Calling it twice does no harm."""

@@ -1,0 +1,219 @@
+"""`MemoryLog`: streams in this process's memory. Must not know what events mean."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from events._deadlines import Deadlines
+from events._events import Event, MeasurementAdded, Recorded
+from events._log import NO_GRANT, Checkpoint, Clock, ConflictError, Grant, Position, TruncatedError
+from events._tail import Control, Eviction, Tail
+
+M = TypeVar("M")
+
+CHUNK = 1024
+"""How many slots a reader copies at a time, so that no lock is held while its caller works on them."""
+
+
+class MemoryLog(Generic[M]):
+    """An `EventLog` in memory: fast, and gone with the process.
+
+    A measurement costs one list slot. Streams have a lock each, held for an append or for copying a chunk of a read.
+
+    Parameters:
+        keep_history: keep committed and evicted measurements until `truncate` is called; by default a `ReplayBuffer`
+            truncates them as it goes, so that memory stays bounded.
+
+    Example:
+        >>> from events import MeasurementAdded, MemoryLog
+        >>> log = MemoryLog()
+        >>> log.append("ann", [MeasurementAdded(81.5), MeasurementAdded(81.7)], expected_head=0)
+        2
+        >>> [recorded.event.measurement for recorded in log.read("ann")]
+        [81.5, 81.7]
+    """
+
+    def __init__(self, *, keep_history: bool = False) -> None:
+        self.keeps_history = keep_history
+        self._tails: dict[str, Tail[M]] = {}
+        self._creating = Lock()
+        self._deadlines = Deadlines()
+
+    @property
+    def tails(self) -> Mapping[str, Tail[M]]:
+        """The open ends of the streams, by stream."""
+        return self._tails
+
+    def add(self, stream: str, measurement: M, clock: Clock) -> int | None:
+        """See `EventLog.add`."""
+        tail = self._tails.get(stream)
+        return None if tail is None else tail.add(measurement, clock)
+
+    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock) -> int | None:
+        """See `EventLog.add_many`."""
+        tail = self._tails.get(stream)
+        if tail is None:
+            return None
+        with tail.lock:
+            first = len(tail.items)
+            if first + len(measurements) > tail.full_at or (tail.until is not None and clock() >= tail.until):
+                return None
+            tail.items.extend(measurements)
+            return tail.start + first
+
+    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
+        """See `EventLog.append`."""
+        tail = self._tails.get(stream)
+        if tail is None:
+            if expected_head != 0:
+                raise ConflictError(stream, expected_head, 0)
+            with self._creating:
+                tail = self._tails.setdefault(stream, Tail())
+        with tail.lock:
+            head = tail.start + len(tail.items)
+            if head != expected_head:
+                raise ConflictError(stream, expected_head, head)
+            _end_eviction(tail, head)
+            for offset, event in enumerate(events, head):
+                if type(event) is MeasurementAdded:
+                    tail.items.append(event.measurement)
+                else:
+                    control = Control(offset, event)
+                    tail.items.append(control)
+                    tail.marks.append(control)
+            self._set_grant(stream, tail, grant)
+            return tail.granted_from
+
+    def _set_grant(self, stream: str, tail: Tail[M], grant: Grant) -> None:
+        length = len(tail.items)
+        tail.granted_from = tail.start + length
+        tail.full_at = length + grant.room
+        tail.evicts_to = length + 2 * len(grant.victims)
+        tail.eviction = None
+        if grant.victims:
+            tail.eviction = Eviction(tail.granted_from, grant.victims)
+            tail.marks.append(tail.eviction)
+        if tail.until != grant.until:
+            tail.until = grant.until
+            self._deadlines.set(stream, grant.until)
+
+    def position(self, stream: str) -> Position | None:
+        """See `EventLog.position`."""
+        tail = self._tails.get(stream)
+        if tail is None:
+            return None
+        with tail.lock:
+            head = tail.start + len(tail.items)
+            return Position(tail.start, head, tail.granted_from) if head else None
+
+    def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """See `EventLog.read`."""
+        stop = self._bound(stream, start, stop)
+        while start < stop:
+            for item in self._chunk(stream, range(start, min(start + CHUNK, stop))):
+                yield Recorded(start, _event(item, start))
+                start += 1
+
+    def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """See `EventLog.controls`."""
+        stop = self._bound(stream, start, stop)
+        if start >= stop:
+            return
+        tail = self._tails[stream]
+        with tail.lock:
+            _check_kept(stream, tail, start)
+            marks = tail.marks[:]
+        for mark in marks:
+            if isinstance(mark, Control):
+                if start <= mark.offset < stop:
+                    yield Recorded(mark.offset, mark.event)
+            else:
+                first = max(mark.offset + 1, start + (start - mark.offset - 1) % 2)
+                for offset in range(first, stop if mark.stop is None else min(mark.stop, stop), 2):
+                    yield Recorded(offset, mark.at(offset))
+
+    def measurements(self, stream: str, offsets: range) -> Sequence[M]:
+        """See `EventLog.measurements`."""
+        return self._chunk(stream, offsets) if offsets else []
+
+    def streams(self) -> Iterator[str]:
+        """See `EventLog.streams`."""
+        return (stream for stream in list(self._tails) if self.position(stream))
+
+    def overdue(self, now: float) -> list[str]:
+        """See `EventLog.overdue`."""
+        return self._deadlines.due(now)
+
+    def truncate(self, stream: str, before: int, state: Any) -> None:
+        """See `EventLog.truncate`."""
+        tail = self._tails[stream]
+        with tail.lock:
+            dropped = before - tail.start
+            if dropped <= 0:
+                return
+            if dropped > len(tail.items):
+                raise ValueError(f"stream {stream!r}: cannot truncate before {before}, which is above the head")
+            del tail.items[:dropped]
+            tail.full_at -= dropped
+            tail.evicts_to -= dropped
+            first = bisect_left(tail.marks, before, key=lambda mark: mark.offset)
+            if first and _reaches(tail.marks[first - 1], before):
+                first -= 1
+            del tail.marks[:first]
+            tail.start, tail.checkpoint = before, state
+
+    def checkpoint(self, stream: str) -> Checkpoint | None:
+        """See `EventLog.checkpoint`."""
+        tail = self._tails.get(stream)
+        if tail is None:
+            return None
+        with tail.lock:
+            return Checkpoint(tail.start, tail.checkpoint) if tail.start else None
+
+    def close(self) -> None:
+        """Nothing to let go of: what is in memory stays readable as long as the log is referred to."""
+
+    def _bound(self, stream: str, start: int, stop: int | None) -> int:
+        """Where a read that begins now ends; raises `TruncatedError` when it begins too low."""
+        tail = self._tails.get(stream)
+        if tail is None:
+            return 0
+        with tail.lock:
+            head = tail.start + len(tail.items)
+            if start < head:
+                _check_kept(stream, tail, start)
+            return head if stop is None else min(stop, head)
+
+    def _chunk(self, stream: str, offsets: range) -> list[Any]:
+        tail = self._tails[stream]
+        with tail.lock:
+            _check_kept(stream, tail, offsets.start)
+            return tail.items[offsets.start - tail.start : offsets.stop - tail.start : offsets.step]
+
+
+def _check_kept(stream: str, tail: Tail[Any], offset: int) -> None:
+    if offset < tail.start:
+        raise TruncatedError(stream, offset, tail.start)
+
+
+def _end_eviction(tail: Tail[Any], head: int) -> None:
+    """Close the grant of evictions that the coming append replaces; one that was never used leaves no mark."""
+    if tail.eviction is not None:
+        tail.eviction.stop = head
+        if tail.eviction.offset == head:
+            tail.marks.pop()
+
+
+def _reaches(mark: Control | Eviction, offset: int) -> bool:
+    """Whether evictions under the mark's grant stand at `offset` or later."""
+    return isinstance(mark, Eviction) and (mark.stop is None or mark.stop > offset)
+
+
+def _event(item: Any, offset: int) -> Event:
+    """The event that a slot stands for."""
+    if type(item) is Control:
+        return item.event
+    if type(item) is Eviction:
+        return item.at(offset)
+    return MeasurementAdded(item)

@@ -1,0 +1,67 @@
+"""What the events mean: lifecycles, and the lossless replay buffer. See `ReplayBuffer` and `Lifecycle`."""
+
+try:
+    from events import _neighbours
+except ImportError as error:  # another `events` stands in front of holdover's
+    raise ImportError(
+        "holdover cannot be imported: its import package `events` is hidden by another one. The usual culprit is the "
+        "distribution Events (opensearch-py brings it). Remove it (pip uninstall Events) and reinstall holdover, or "
+        f"keep the two in separate virtual environments. [{error}]"
+    ) from error
+
+_neighbours.refuse_neighbours()
+
+from statemachine._audit import Audit  # noqa: E402 - a stranger's modules must not be imported before they are refused
+from statemachine._buffer import ReplayBuffer  # noqa: E402
+from statemachine._config import BufferConfig  # noqa: E402
+from statemachine._declaration import BUFFER_LIFECYCLE  # noqa: E402
+from statemachine._errors import (  # noqa: E402
+    BufferClosedError,
+    BufferFullError,
+    DeclarationError,
+    EvictHookError,
+    IllegalTriggerError,
+    InvalidArgumentError,
+    NoSnapshotError,
+    ReplayBufferError,
+    RollbackError,
+    SnapshotInProgressError,
+    StaleSnapshotError,
+    TruncatedHistoryError,
+    UnknownUserError,
+)
+from statemachine._manager import ReplayManager, ReplayResult  # noqa: E402
+from statemachine._reaper import Reaper  # noqa: E402
+from statemachine._snapshot import FrozenSnapshot  # noqa: E402
+from statemachine._state import BufferState, evolve  # noqa: E402
+from statemachine.lifecycle import EVERY_STATE, SAME_STATE, Lifecycle, Transition  # noqa: E402
+
+__all__ = [
+    "BUFFER_LIFECYCLE",
+    "EVERY_STATE",
+    "SAME_STATE",
+    "Audit",
+    "BufferClosedError",
+    "BufferConfig",
+    "BufferFullError",
+    "BufferState",
+    "DeclarationError",
+    "EvictHookError",
+    "FrozenSnapshot",
+    "IllegalTriggerError",
+    "InvalidArgumentError",
+    "Lifecycle",
+    "NoSnapshotError",
+    "Reaper",
+    "ReplayBuffer",
+    "ReplayBufferError",
+    "ReplayManager",
+    "ReplayResult",
+    "RollbackError",
+    "SnapshotInProgressError",
+    "StaleSnapshotError",
+    "Transition",
+    "TruncatedHistoryError",
+    "UnknownUserError",
+    "evolve",
+]

@@ -1,0 +1,64 @@
+"""`BufferConfig`: the bounds and timeouts of a buffer, checked when made."""
+
+from math import isfinite
+from typing import Any, Literal
+
+from attrs import Attribute, field, frozen
+
+from statemachine._errors import InvalidArgumentError
+
+
+def _positive(_config: object, attribute: "Attribute[Any]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
+        raise InvalidArgumentError(f"{attribute.name} must be a positive, finite number, not {value!r}")
+
+
+def _whole(_config: object, attribute: "Attribute[Any]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(f"{attribute.name} must be a whole number of at least 1, not {value!r}")
+
+
+def _policy(_config: object, attribute: "Attribute[Any]", value: object) -> None:
+    if value not in ("evict_oldest", "reject"):
+        raise InvalidArgumentError(f"{attribute.name} must be 'evict_oldest' or 'reject', not {value!r}")
+
+
+@frozen(kw_only=True)
+class BufferConfig:
+    """The bounds and timeouts of a `ReplayBuffer`.
+
+    Parameters:
+        max_measurements: how many live measurements an idle user may have.
+        pending_factor: while a snapshot is in progress, `pending_factor * max_measurements` may be pending.
+        on_overflow: `"evict_oldest"` makes room by evicting the oldest live (idle) or pending (in progress)
+            measurement; `"reject"` refuses the new one with `BufferFullError`.
+        snapshot_timeout: seconds from begin until a snapshot that is not finalized expires.
+        replay_timeout: seconds from finalize, or the last renewal, until a replay expires.
+
+    Raises:
+        InvalidArgumentError: a value is of the wrong type, negative, zero, NaN or infinite.
+
+    Example:
+        >>> BufferConfig(max_measurements=500).pending_bound
+        1000
+        >>> BufferConfig(replay_timeout=-1)
+        Traceback (most recent call last):
+        ...
+        statemachine._errors.InvalidArgumentError: replay_timeout must be a positive, finite number, not -1
+    """
+
+    max_measurements: int = field(default=100, validator=_whole)
+    pending_factor: float = field(default=2, validator=_positive)
+    on_overflow: Literal["evict_oldest", "reject"] = field(default="evict_oldest", validator=_policy)
+    snapshot_timeout: float = field(default=30.0, validator=_positive)
+    replay_timeout: float = field(default=300.0, validator=_positive)
+
+    @property
+    def pending_bound(self) -> int:
+        """How many measurements may be pending."""
+        return max(1, int(self.pending_factor * self.max_measurements))
+
+    @property
+    def carried_bound(self) -> int:
+        """How many measurements an idle user may have between an abort and the next completed replay."""
+        return self.max_measurements + self.pending_bound

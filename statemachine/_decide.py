@@ -1,0 +1,216 @@
+"""`decide`: command and state in, events or a refusal out. Pure: time comes in with the command."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from events import (
+    AbortBegun,
+    AbortFinished,
+    BufferCleared,
+    Event,
+    LeaseRenewed,
+    MeasurementAdded,
+    MeasurementsEvicted,
+    ReplayCompleted,
+    SnapshotBegun,
+    SnapshotExpired,
+    SnapshotFinalized,
+)
+from statemachine._config import BufferConfig
+from statemachine._declaration import BUFFER_LIFECYCLE, IN_PROGRESS
+from statemachine._errors import (
+    BufferFullError,
+    IllegalTriggerError,
+    NoSnapshotError,
+    SnapshotInProgressError,
+    StaleSnapshotError,
+)
+from statemachine._state import BufferState
+
+
+@frozen
+class AddMeasurements:
+    """Record these, all or none."""
+
+    measurements: Sequence[Any]
+
+
+@frozen
+class BeginSnapshot:
+    """Freeze what is live at time `now` (seconds)."""
+
+    now: float
+    timestamp: Any
+
+
+@frozen
+class FinalizeSnapshot:
+    """Start the replay of snapshot `version` (None: whichever is in progress) at time `now`."""
+
+    now: float
+    version: int | None
+
+
+@frozen
+class CompleteReplay:
+    """Commit what the snapshot froze."""
+
+    version: int | None
+
+
+@frozen
+class RenewLease:
+    """Give the replay its full time again, from `now` on."""
+
+    now: float
+    version: int | None
+
+
+@frozen
+class AbortSnapshot:
+    """Give the snapshot up; `finish` where no rollback has to run in between."""
+
+    version: int | None
+    reason: str
+    finish: bool
+
+
+@frozen
+class ExpireSnapshot:
+    """Give snapshot `version` up if it is overdue at `now`; `finish` as in `AbortSnapshot`."""
+
+    now: float
+    version: int
+    finish: bool
+
+
+@frozen
+class FinishAbort:
+    """The rollback of snapshot `version` is done."""
+
+    version: int
+
+
+@frozen
+class ClearBuffer:
+    """Drop what is live."""
+
+
+Command = (
+    AddMeasurements
+    | BeginSnapshot
+    | FinalizeSnapshot
+    | CompleteReplay
+    | RenewLease
+    | AbortSnapshot
+    | ExpireSnapshot
+    | FinishAbort
+    | ClearBuffer
+)
+
+
+def decide(state: BufferState, command: Command, config: BufferConfig) -> list[Event]:
+    """The events that `command` records in `state`; none where there is nothing to do.
+
+    Raises:
+        ReplayBufferError: the command is refused, and nothing happens.
+    """
+    match command:
+        case AddMeasurements(measurements=measurements):
+            return _add(state, measurements, config)
+        case BeginSnapshot(now=now, timestamp=timestamp):
+            _check(state, "begin_snapshot")
+            return [SnapshotBegun(state.version + 1, timestamp, now + config.snapshot_timeout)]
+        case FinalizeSnapshot(now=now, version=version):
+            _check(state, "finalize_snapshot", version)
+            return [SnapshotFinalized(state.version, now + config.replay_timeout)]
+        case CompleteReplay(version=version):
+            _check(state, "complete_replay", version)
+            return [ReplayCompleted(state.version)]
+        case RenewLease(now=now, version=version):
+            _check(state, "renew_lease", version)
+            return [LeaseRenewed(state.version, now + config.replay_timeout)]
+        case AbortSnapshot(version=version, reason=reason, finish=finish):
+            _check(state, "abort_snapshot", version)
+            return [AbortBegun(state.version, reason), *_finished(state, finish)]
+        case ExpireSnapshot(now=now, version=version, finish=finish):
+            if state.version != version or not state.is_overdue(now):
+                return []
+            return [SnapshotExpired(version), *_finished(state, finish)]
+        case FinishAbort(version=version):
+            aborting = state.phase == "aborting" and state.version == version
+            return [AbortFinished(version)] if aborting else []
+        case ClearBuffer():
+            _check(state, "clear_buffer")
+            return [BufferCleared(state.head)]
+
+
+def bound(state: BufferState, config: BufferConfig) -> tuple[int, int]:
+    """How many measurements may be live (idle) or pending (in progress), and how many are.
+
+    After an abort frozen and pending ones are live together, so the bound is both bounds until a replay completes. A
+    further snapshot may freeze more than that once more at most: what is pending then counts against the same sum.
+    """
+    if state.frozen_offset is None:
+        return (config.carried_bound if state.carries else config.max_measurements), state.live
+    reserve = config.carried_bound + config.pending_bound - state.frozen
+    return max(0, min(config.pending_bound, reserve)), state.pending
+
+
+def _add(state: BufferState, measurements: Sequence[Any], config: BufferConfig) -> list[Event]:
+    """The adds, followed by the eviction of as many of the oldest as are over the bound, but no more than came."""
+    allowed, held = bound(state, config)
+    count = len(measurements)
+    excess = min(count, held + count - allowed)
+    events: list[Event] = [MeasurementAdded(measurement) for measurement in measurements]
+    if excess <= 0:
+        return events
+    if config.on_overflow == "reject":
+        kind = "live" if state.frozen_offset is None else "pending"
+        raise BufferFullError(
+            f"{held} measurements are {kind} and {allowed} may be, so {count} more were not recorded; "
+            f"replay or clear them first, raise max_measurements, or choose on_overflow='evict_oldest'"
+        )
+    candidates = state.offsets if state.frozen_offset is None else state.pending_offsets
+    candidates = candidates.extended(range(state.head, state.head + count))
+    return [*events, MeasurementsEvicted(candidates[0], candidates[excess - 1] + 1)]
+
+
+def _finished(state: BufferState, finish: bool) -> list[Event]:
+    return [AbortFinished(state.version)] if finish else []
+
+
+def _check(state: BufferState, trigger: str, version: int | None = None) -> None:
+    """Refuse a stale version, then a trigger that is not legal in the state's phase."""
+    if version is not None and (version != state.version or state.phase not in IN_PROGRESS):
+        raise StaleSnapshotError(_staleness(state, trigger, version))
+    try:
+        BUFFER_LIFECYCLE.target(state.phase, trigger)
+    except IllegalTriggerError as error:
+        kind, hint = _refusal(state, trigger)
+        raise kind(trigger, state.phase, error.legal, hint) from None
+
+
+def _staleness(state: BufferState, trigger: str, version: int) -> str:
+    if version > state.version:
+        what = f"snapshot {version} was never begun; the latest is {state.version}"
+    elif version < state.version:
+        what = f"snapshot {version} is over; snapshot {state.version} has begun since"
+    elif state.phase == "aborting":
+        what = f"snapshot {version} is being aborted ({state.reason or 'no reason given'})"
+    else:
+        what = f"snapshot {version} is over: it was completed, aborted or expired"
+    return f"cannot {trigger}: {what}; nothing was changed, roll back what its replay computed"
+
+
+def _refusal(state: BufferState, trigger: str) -> tuple[type[IllegalTriggerError], str]:
+    """The kind of error for a trigger that the lifecycle refuses, and a hint what to do."""
+    if state.phase == "idle":
+        return NoSnapshotError, "no snapshot is in progress; begin one with begin_snapshot"
+    if trigger in ("begin_snapshot", "clear_buffer"):
+        return SnapshotInProgressError, f"wait until snapshot {state.version} is completed, or abort it"
+    if state.phase == "snapshotting":
+        return IllegalTriggerError, f"finalize_snapshot comes first (snapshot {state.version})"
+    return IllegalTriggerError, ""

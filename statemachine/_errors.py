@@ -1,0 +1,90 @@
+"""Every error of the package, each telling what was refused, for whom, in which state, and what to do next."""
+
+
+class ReplayBufferError(Exception):
+    """Base of all errors that `statemachine` raises.
+
+    Attributes:
+        user_id: the user it concerns, or None.
+
+    Example:
+        >>> str(UnknownUserError("no measurement was ever added", user_id="ann"))
+        "user 'ann': no measurement was ever added"
+    """
+
+    def __init__(self, message: str, *, user_id: str | None = None) -> None:
+        super().__init__(message)
+        self.user_id = user_id
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if self.user_id is None else f"user {self.user_id!r}: {message}"
+
+
+class InvalidArgumentError(ReplayBufferError, ValueError, TypeError):
+    """An argument has the wrong type or a value that makes no sense. Nothing was changed."""
+
+
+class UnknownUserError(ReplayBufferError, LookupError):
+    """No measurement was ever added for this user."""
+
+
+class BufferFullError(ReplayBufferError):
+    """The overflow policy is `reject` and the buffer has no room. Nothing was recorded."""
+
+
+class StaleSnapshotError(ReplayBufferError):
+    """The snapshot named is not the one in progress: it was completed, expired or aborted, or a later one has begun."""
+
+
+class DeclarationError(ReplayBufferError):
+    """A `Lifecycle` was declared in a way that cannot work."""
+
+
+class IllegalTriggerError(ReplayBufferError):
+    """The trigger is not legal in the present state.
+
+    Attributes:
+        trigger: what was asked for.
+        state: the present state.
+        legal: the triggers that are legal in it.
+    """
+
+    def __init__(
+        self, trigger: str, state: str, legal: tuple[str, ...], hint: str = "", *, user_id: str | None = None
+    ) -> None:
+        message = f"cannot {trigger} while {state}"
+        super().__init__(f"{message}; {hint or 'legal now: ' + ', '.join(legal)}", user_id=user_id)
+        self.trigger, self.state, self.legal = trigger, state, legal
+
+
+class SnapshotInProgressError(IllegalTriggerError):
+    """A snapshot is in progress, so this must wait until it is completed or aborted."""
+
+
+class NoSnapshotError(IllegalTriggerError):
+    """No snapshot is in progress."""
+
+
+class RollbackError(ReplayBufferError):
+    """The application's rollback raised (its error is the cause); the user stays in `aborting` until it succeeds."""
+
+
+class EvictHookError(ReplayBufferError):
+    """The `on_evict` hook raised (its error is the cause) after the measurement was recorded: do not add it again.
+
+    Attributes:
+        offset: the offset of the (first) measurement that was added.
+    """
+
+    def __init__(self, message: str, offset: int, *, user_id: str | None = None) -> None:
+        super().__init__(message, user_id=user_id)
+        self.offset = offset
+
+
+class TruncatedHistoryError(ReplayBufferError, LookupError):
+    """The offset lies in history that was truncated; a checkpoint stands at the first one that is kept."""
+
+
+class BufferClosedError(ReplayBufferError):
+    """The buffer was closed. Nothing was recorded."""

@@ -1,0 +1,44 @@
+"""What a state lets the log add without asking, and the state after the log has used some of it. Pure."""
+
+from math import inf
+
+from attrs import evolve as changed
+
+from events import Grant
+from statemachine._config import BufferConfig
+from statemachine._decide import bound
+from statemachine._state import BufferState, with_added
+
+LEAST_EVICTIONS = 256
+"""How many evictions are granted at least; more cost less time each, and as many evicted ones stay in memory."""
+
+
+def grant(state: BufferState, config: BufferConfig, *, may_evict: bool) -> Grant:
+    """What may be added from `state` on until somebody has to decide again.
+
+    Parameters:
+        state: the state at the head.
+        config: the bounds.
+        may_evict: whether the log may evict by itself, which it may not where a hook has to be told.
+    """
+    until = -inf if state.phase == "aborting" else state.deadline  # the sweep looks for users left in aborting
+    allowed, held = bound(state, config)
+    if held < allowed or not may_evict or allowed == 0:
+        return Grant(max(0, allowed - held), until)
+    candidates = state.offsets if state.frozen_offset is None else state.pending_offsets
+    further = max(allowed, LEAST_EVICTIONS) - len(candidates)
+    victims = candidates.extended(range(state.head, state.head + 2 * max(0, further), 2))
+    return Grant(0, until, victims)
+
+
+def after_grant(state: BufferState, granted: Grant, head: int) -> BufferState:
+    """The state at `head`, where every event from `state.head` on was appended within `granted`, in constant time."""
+    if not granted.victims:
+        return with_added(state, head - state.head) if head > state.head else state
+    adds, evictions = (head - state.head + 1) // 2, (head - state.head) // 2
+    if adds == 0:
+        return state
+    offsets = state.offsets.extended(range(state.head, state.head + 2 * adds, 2))
+    if evictions:
+        offsets = offsets.without(granted.victims[0], granted.victims[evictions - 1] + 1)
+    return changed(state, head=head, added=state.added + adds, evicted=state.evicted + evictions, offsets=offsets)

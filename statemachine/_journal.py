@@ -1,0 +1,164 @@
+"""`Journal`: carries the pure part's decisions to the log and keeps each user's latest state. Must not call hooks."""
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from events import (
+    BufferCleared,
+    ConflictError,
+    Event,
+    EventLog,
+    Grant,
+    MeasurementAdded,
+    MeasurementsEvicted,
+    Recorded,
+    ReplayCompleted,
+    TruncatedError,
+)
+from statemachine._config import BufferConfig
+from statemachine._decide import AddMeasurements, Command, decide
+from statemachine._grant import after_grant, grant
+from statemachine._state import BufferState, fold
+
+M = TypeVar("M")
+
+
+@frozen
+class Outcome(Generic[M]):
+    """What recording a command did: the state before and after it, and what it evicted (where that was asked for)."""
+
+    before: BufferState
+    after: BufferState
+    evicted: Sequence[M] = ()
+
+
+@frozen
+class _Anchor:
+    """A state that is known, and the grant under which the log went on from it (None if somebody else's)."""
+
+    state: BufferState
+    grant: Grant | None
+
+
+class Journal(Generic[M]):
+    """A user's state, and the way to change it: read, decide, append if nobody else did meanwhile, else again.
+
+    It holds no lock of its own. The log's expected head decides between writers, and states are immutable.
+
+    Parameters:
+        log: where the events are.
+        config: the bounds.
+        hand_over: whether evicted measurements are wanted, in which case the log may not evict by itself.
+    """
+
+    def __init__(self, log: EventLog[M], config: BufferConfig, *, hand_over: bool) -> None:
+        self.log, self.config, self._hand_over = log, config, hand_over
+        self._anchors: dict[str, _Anchor] = {}
+
+    def state(self, user_id: str) -> BufferState | None:
+        """The user's state at the head, or None for a user without events."""
+        return self._current(user_id)[0]
+
+    def state_at(self, user_id: str, offset: int) -> BufferState:
+        """The state at an offset from the first that is kept to the head.
+
+        Raises:
+            TruncatedError: the offset lies before the first that is kept.
+        """
+        return self._folded(user_id, offset)
+
+    def record(self, user_id: str, command: Command) -> Outcome[M]:
+        """Record what `decide` says to the command.
+
+        Raises:
+            ReplayBufferError: it refuses; nothing was recorded.
+        """
+        while True:
+            state, anchor = self._current(user_id)
+            before = state or BufferState()
+            events = decide(before, command, self.config)
+            if not events:
+                return Outcome(before, before)
+            after = _after(before, events)
+            granted = grant(after, self.config, may_evict=not self._hand_over)
+            try:
+                evicted = self._evicted(user_id, before, command, events) if self._hand_over else ()
+                self.log.append(user_id, events, expected_head=before.head, grant=granted)
+            except (ConflictError, TruncatedError):
+                continue
+            self._anchors[user_id] = _Anchor(after, granted)
+            if not self.log.keeps_history:
+                self._truncate(user_id, before, anchor, events, after.oldest, after.live)
+            return Outcome(before, after, evicted)
+
+    def _current(self, user_id: str) -> tuple[BufferState | None, _Anchor | None]:
+        """The state at the head, and the anchor from which the log came there within its grant, if that is how."""
+        while (position := self.log.position(user_id)) is not None:
+            anchor = self._anchors.get(user_id)
+            if anchor and anchor.grant and anchor.state.head == position.granted_from:
+                return after_grant(anchor.state, anchor.grant, position.head), anchor
+            try:
+                state = self._folded(user_id, position.head)
+            except TruncatedError:
+                continue  # another thread truncated it between the two looks and left a later checkpoint
+            self._anchors[user_id] = _Anchor(state, None)
+            return state, None
+        return None, None
+
+    def _folded(self, user_id: str, offset: int) -> BufferState:
+        """The state at `offset`, folded from the nearest known state below it."""
+        checkpoint = self.log.checkpoint(user_id)
+        base = checkpoint.state if checkpoint else BufferState()
+        anchor = self._anchors.get(user_id)
+        if anchor and base.head <= anchor.state.head <= offset:
+            base = anchor.state
+        return fold(base, self.log.controls(user_id, min(base.head, offset), offset), offset)
+
+    def _evicted(self, user_id: str, before: BufferState, command: Command, events: Sequence[Event]) -> Sequence[M]:
+        """The measurements that `events` evict: live before, or just being added."""
+        evicted: list[M] = []
+        for event in events:
+            if isinstance(event, MeasurementsEvicted) and isinstance(command, AddMeasurements):
+                for run in before.offsets.within(event.start, event.stop).runs:
+                    evicted += self.log.measurements(user_id, run)
+                evicted += command.measurements[: max(0, event.stop - before.head)]
+        return evicted
+
+    def _truncate(
+        self,
+        user_id: str,
+        before: BufferState,
+        anchor: _Anchor | None,
+        events: Sequence[Event],
+        oldest: int,
+        live: int,
+    ) -> None:
+        """Drop what is below the oldest live one: always when a replay ended, else when it outweighs what is live.
+
+        The checkpoint is the state at that offset, found by the shortest way: among the events just recorded, within
+        the grant before them, or by a fold.
+        """
+        ended = any(isinstance(event, ReplayCompleted | BufferCleared) for event in events)
+        if not ended and not isinstance(events[-1], MeasurementsEvicted):
+            return
+        position = self.log.position(user_id)
+        if position is None or (not ended and oldest - position.start <= live):
+            return
+        if oldest >= before.head:
+            state = _after(before, events[: oldest - before.head])
+        elif anchor and anchor.grant and anchor.state.head <= oldest:
+            state = after_grant(anchor.state, anchor.grant, oldest)
+        else:
+            state = self._folded(user_id, oldest)
+        self.log.truncate(user_id, oldest, state)
+
+
+def _after(state: BufferState, events: Sequence[Event]) -> BufferState:
+    controls = (
+        Recorded(offset, event)
+        for offset, event in enumerate(events, state.head)
+        if not isinstance(event, MeasurementAdded)
+    )
+    return fold(state, controls, state.head + len(events))

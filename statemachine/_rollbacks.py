@@ -1,0 +1,85 @@
+"""`Rollbacks`: runs the application's rollback for users left in `aborting`, once at a time and outside every lock."""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+from statemachine._decide import FinishAbort
+from statemachine._journal import Journal
+
+AbortHook = Callable[[str, int, str], object]
+"""Called with user id, version and reason; restores the application's own state of that user."""
+
+EvictHook = Callable[[str, Sequence[Any]], object]
+"""Called with user id and the evicted measurements, oldest first."""
+
+
+class Rollbacks:
+    """Which rollbacks there are, which are running, and how the failed ones failed.
+
+    Parameters:
+        journal: where a finished abort is recorded.
+        on_abort: the hook for every user, or None.
+    """
+
+    def __init__(self, journal: Journal[Any], on_abort: AbortHook | None) -> None:
+        self._journal, self._on_abort = journal, on_abort
+        self._lock = Lock()
+        self._running: set[str] = set()
+        self._own: dict[tuple[str, int], AbortHook] = {}
+        self._errors: dict[str, Exception] = {}
+
+    @property
+    def errors(self) -> dict[str, Exception]:
+        """What the latest rollback raised, for each user whose abort is not finished because of it."""
+        with self._lock:
+            return dict(self._errors)
+
+    def register(self, user_id: str, version: int, hook: AbortHook) -> None:
+        """Give one snapshot a rollback of its own, which runs before the general one."""
+        with self._lock:
+            self._own[user_id, version] = hook
+
+    def forget(self, user_id: str, version: int) -> None:
+        """The snapshot will not be rolled back any more."""
+        with self._lock:
+            self._own.pop((user_id, version), None)
+
+    def needed(self, user_id: str, version: int) -> bool:
+        """Whether anything has to run between the begin and the end of this snapshot's abort."""
+        return self._on_abort is not None or (user_id, version) in self._own
+
+    def run(self, user_id: str) -> Exception | None:
+        """Roll back and finish the abort, unless that is done or another thread is doing it.
+
+        Returns:
+            What the rollback raised, in which case the user stays in `aborting`; or None.
+        """
+        with self._lock:
+            if user_id in self._running:
+                return None
+            self._running.add(user_id)
+        try:
+            return self._run(user_id)
+        finally:
+            with self._lock:
+                self._running.discard(user_id)
+
+    def _run(self, user_id: str) -> Exception | None:
+        state = self._journal.state(user_id)
+        if state is None or state.phase != "aborting":
+            return None
+        own = self._own.get((user_id, state.version))
+        try:
+            for hook in (own, self._on_abort):
+                if hook is not None:
+                    hook(user_id, state.version, state.reason)
+        except Exception as error:
+            with self._lock:
+                self._errors[user_id] = error
+            return error
+        self._journal.record(user_id, FinishAbort(state.version))
+        with self._lock:
+            self._errors.pop(user_id, None)
+            self._own.pop((user_id, state.version), None)
+        return None

@@ -1,0 +1,98 @@
+"""`Shell`: what every call on a buffer goes through: checks of arguments, expiry on touch, recording. Not public."""
+
+from typing import Generic, TypeVar
+
+from events import Clock, EventLog
+from statemachine._config import BufferConfig
+from statemachine._decide import AddMeasurements, Command, ExpireSnapshot
+from statemachine._errors import (
+    BufferClosedError,
+    EvictHookError,
+    InvalidArgumentError,
+    ReplayBufferError,
+    UnknownUserError,
+)
+from statemachine._journal import Journal, Outcome
+from statemachine._rollbacks import AbortHook, EvictHook, Rollbacks
+from statemachine._state import BufferState
+
+M = TypeVar("M")
+
+
+class Shell(Generic[M]):
+    """The plumbing under `ReplayBuffer`; its parameters are those."""
+
+    def __init__(
+        self,
+        log: EventLog[M],
+        config: BufferConfig,
+        clock: Clock,
+        on_abort: AbortHook | None,
+        on_evict: EvictHook | None,
+    ) -> None:
+        if not isinstance(config, BufferConfig):
+            raise InvalidArgumentError(f"config must be a BufferConfig, not {config!r}")
+        self._log, self._clock, self._on_evict = log, clock, on_evict
+        self._journal = Journal(log, config, hand_over=on_evict is not None)
+        self._rollbacks = Rollbacks(self._journal, on_abort)
+        self._closed = False
+
+    def _check_user(self, user_id: str) -> None:
+        if self._closed:
+            raise BufferClosedError("the buffer was closed; make a new one on the log to go on")
+        if not isinstance(user_id, str) or not user_id:
+            raise InvalidArgumentError(f"a user id must be a non-empty string, not {user_id!r}")
+
+    def _touch(self, user_id: str, version: int | None = None) -> BufferState:
+        """The user's state, after its snapshot was expired and rolled back if it was overdue."""
+        self._check_user(user_id)
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+            raise InvalidArgumentError(f"a version must be a whole number, not {version!r}", user_id=user_id)
+        state = self._journal.state(user_id)
+        if state is None:
+            raise UnknownUserError("no measurement was ever added", user_id=user_id)
+        if self._expire(user_id, state):
+            self._rollbacks.run(user_id)
+            state = self._journal.state(user_id) or state
+        return state
+
+    def _expire(self, user_id: str, state: BufferState) -> bool:
+        """Expire the snapshot in progress if it is overdue, and tell whether it was."""
+        now = self._clock()
+        if not state.is_overdue(now):
+            return False
+        finish = not self._rollbacks.needed(user_id, state.version)
+        self._journal.record(user_id, ExpireSnapshot(now, state.version, finish))
+        return True
+
+    def _record(self, user_id: str, command: Command) -> Outcome[M]:
+        """Record a command; a refusal learns whom it concerns."""
+        try:
+            return self._journal.record(user_id, command)
+        except ReplayBufferError as error:
+            error.user_id = user_id
+            raise
+
+    def _add(self, user_id: str, batch: tuple[M, ...]) -> int:
+        """Record measurements that need a decision; the offset of the first. They are safe before any hook runs."""
+        state = self._journal.state(user_id)
+        expired = state is not None and self._expire(user_id, state)
+        try:
+            outcome = self._record(user_id, AddMeasurements(batch))
+        finally:
+            if expired:
+                self._rollbacks.run(user_id)
+        if outcome.evicted and self._on_evict is not None:
+            self._hand_over(user_id, outcome, self._on_evict)
+        return outcome.before.head
+
+    def _hand_over(self, user_id: str, outcome: Outcome[M], on_evict: EvictHook) -> None:
+        try:
+            on_evict(user_id, outcome.evicted)
+        except Exception as error:
+            raise EvictHookError(
+                f"on_evict failed ({error!r}) for {len(outcome.evicted)} evicted measurements; what was being added "
+                f"IS recorded, from offset {outcome.before.head} on, so do not add it again",
+                outcome.before.head,
+                user_id=user_id,
+            ) from error

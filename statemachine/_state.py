@@ -1,0 +1,171 @@
+"""`BufferState` and `evolve`: what a user's events add up to. Pure and total: no clock, no I/O, no refusal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import evolve as changed
+from attrs import frozen
+
+from events import (
+    AbortBegun,
+    BufferCleared,
+    Event,
+    LeaseRenewed,
+    MeasurementAdded,
+    MeasurementsEvicted,
+    Offsets,
+    Recorded,
+    ReplayCompleted,
+    SnapshotBegun,
+    SnapshotExpired,
+    SnapshotFinalized,
+)
+from statemachine._declaration import BUFFER_LIFECYCLE, IN_PROGRESS
+
+NO_OFFSETS = Offsets()
+
+
+@frozen
+class BufferState:
+    """The state of one user's buffer at one offset: the fold of all events below it.
+
+    Attributes:
+        phase: the lifecycle's state: `idle`, `snapshotting`, `replaying` or `aborting`.
+        version: how many snapshots were ever begun; the fencing token of the one in progress.
+        head: the offset the next event will get.
+        committed: the first offset that no completed replay (or clear) has covered.
+        frozen_offset: the offset of the `SnapshotBegun` of the snapshot in progress, or None.
+        deadline: when the snapshot in progress expires, in seconds of the buffer's clock, or None.
+        timestamp: what `begin_snapshot` was given, or None when idle.
+        reason: why the snapshot is being aborted, or "".
+        added: how many measurements were ever added.
+        replayed: how many of them completed replays have covered.
+        evicted: how many were evicted.
+        cleared: how many were dropped by `clear_buffer`.
+        offsets: those of the live measurements.
+        carries: whether an abort has happened since the last completed replay, which raises the bound.
+
+    Example:
+        >>> state = evolve(BufferState(), MeasurementAdded(81.5))
+        >>> state.phase, state.head, state.live
+        ('idle', 1, 1)
+    """
+
+    phase: str = BUFFER_LIFECYCLE.initial
+    version: int = 0
+    head: int = 0
+    committed: int = 0
+    frozen_offset: int | None = None
+    deadline: float | None = None
+    timestamp: Any = None
+    reason: str = ""
+    added: int = 0
+    replayed: int = 0
+    evicted: int = 0
+    cleared: int = 0
+    offsets: Offsets = NO_OFFSETS
+    carries: bool = False
+
+    @property
+    def live(self) -> int:
+        """How many measurements are live: frozen and pending ones included."""
+        return len(self.offsets)
+
+    @property
+    def frozen(self) -> int:
+        """How many measurements are frozen; 0 when idle."""
+        return len(self.frozen_offsets)
+
+    @property
+    def pending(self) -> int:
+        """How many measurements arrived since the freeze point; 0 when idle."""
+        return len(self.pending_offsets)
+
+    @property
+    def frozen_offsets(self) -> Offsets:
+        """The offsets of the frozen measurements."""
+        return self.offsets.within(0, self.frozen_offset) if self.frozen_offset is not None else NO_OFFSETS
+
+    @property
+    def pending_offsets(self) -> Offsets:
+        """The offsets of the pending measurements."""
+        return self.offsets.within(self.frozen_offset, self.head) if self.frozen_offset is not None else NO_OFFSETS
+
+    @property
+    def oldest(self) -> int:
+        """The offset of the oldest live measurement, or the head where none is."""
+        return self.offsets[0] if self.offsets else self.head
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the snapshot in progress has reached its deadline at time `now` (seconds)."""
+        return self.phase in IN_PROGRESS and self.deadline is not None and now >= self.deadline
+
+
+def evolve(state: BufferState, event: Event) -> BufferState:
+    """The state after `event`, which stands at offset `state.head`. An event that is not legal there changes nothing.
+
+    The left fold of event sourcing, after Jérémie Chassaing's Decider.
+    """
+    here, head = state.head, state.head + 1
+    if not BUFFER_LIFECYCLE.allows(state.phase, event):
+        return changed(state, head=head)
+    phase = BUFFER_LIFECYCLE.after(state.phase, event)
+    match event:
+        case MeasurementAdded():
+            return with_added(state, 1)
+        case MeasurementsEvicted(start=start, stop=stop):
+            kept = state.offsets.without(start, stop)
+            return changed(state, head=head, offsets=kept, evicted=state.evicted + state.live - len(kept))
+        case SnapshotBegun(version=version, timestamp=timestamp, deadline=deadline):
+            return changed(
+                state,
+                phase=phase,
+                head=head,
+                version=version,
+                frozen_offset=here,
+                deadline=deadline,
+                timestamp=timestamp,
+            )
+        case SnapshotFinalized(deadline=deadline) | LeaseRenewed(deadline=deadline):
+            return changed(state, phase=phase, head=head, deadline=deadline)
+        case AbortBegun(reason=reason):
+            return changed(state, phase=phase, head=head, deadline=None, reason=reason)
+        case SnapshotExpired():
+            return changed(state, phase=phase, head=head, deadline=None, reason="expired")
+        case ReplayCompleted():
+            idle, replayed = _idle(state, phase, head), state.frozen
+            return changed(
+                idle,
+                committed=here if state.frozen_offset is None else state.frozen_offset,
+                offsets=state.pending_offsets,
+                replayed=state.replayed + replayed,
+                carries=False,
+            )
+        case BufferCleared(through=through):
+            kept = state.offsets.without(0, through)
+            cleared = state.cleared + state.live - len(kept)
+            return changed(state, head=head, committed=max(state.committed, through), offsets=kept, cleared=cleared)
+        case _:  # AbortFinished
+            return changed(_idle(state, phase, head), carries=True)
+
+
+def _idle(state: BufferState, phase: str, head: int) -> BufferState:
+    return changed(state, phase=phase, head=head, frozen_offset=None, deadline=None, timestamp=None, reason="")
+
+
+def with_added(state: BufferState, count: int) -> BufferState:
+    """The state after `count` measurements were added in a row; the same as evolving each, in constant time."""
+    head = state.head + count
+    return changed(state, head=head, added=state.added + count, offsets=state.offsets.extended(range(state.head, head)))
+
+
+def fold(state: BufferState, controls: Iterable[Recorded], head: int) -> BufferState:
+    """Fold the events from `state.head` to `head`, given those that are not measurements.
+
+    What a measurement is does not matter to the state, and offsets are dense: whatever is not a control is an add.
+    """
+    for recorded in controls:
+        if recorded.offset > state.head:
+            state = with_added(state, recorded.offset - state.head)
+        state = evolve(state, recorded.event)
+    return with_added(state, head - state.head) if head > state.head else state
