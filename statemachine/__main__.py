@@ -1,4 +1,4 @@
-"""Where `holdover` and `python -m statemachine` begin; says what to install where the command line's needs are missing."""
+"""Where `holdover` and `python -m statemachine` begin; says what to install where something is missing."""
 
 import sys
 
@@ -14,7 +14,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        sys.exit(f"holdover: the command line needs {error.name}; install it with: pip install 'holdover[cli]'")
+        print(f"holdover: needs {error.name}; install it with: pip install 'holdover[cli]'", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
     holdover(prog_name="holdover")
 
 

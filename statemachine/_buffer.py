@@ -342,7 +342,12 @@ class ReplayBuffer(Reading[M]):
         return self._rollbacks.errors
 
     def close(self) -> None:
-        """Close the log. Adding anything afterwards raises `BufferClosedError`."""
+        """Close the log. Every call afterwards raises `BufferClosedError`.
+
+        Example:
+            >>> buffer = ReplayBuffer()
+            >>> buffer.close()
+        """
         self._closed = True
         self._tails = {}
         self._log.close()

@@ -23,7 +23,8 @@ def grant(state: BufferState, config: BufferConfig, *, may_evict: bool) -> Grant
     """
     until = -inf if state.phase == "aborting" else state.deadline  # the sweep looks for users left in aborting
     allowed, held = bound(state, config)
-    if held < allowed or not may_evict or allowed == 0:
+    evicts = may_evict and config.on_overflow == "evict_oldest"
+    if held < allowed or allowed == 0 or not evicts:
         return Grant(max(0, allowed - held), until)
     candidates = state.offsets if state.frozen_offset is None else state.pending_offsets
     further = max(allowed, LEAST_EVICTIONS) - len(candidates)

@@ -70,8 +70,8 @@ class Lifecycle:
     initial: str
     transitions: tuple[Transition, ...]
     final: tuple[str, ...] = ()
-    guards: Mapping[str, str] = field(factory=dict)
-    effects: Mapping[str, str] = field(factory=dict)
+    guards: Mapping[str, str] = field(factory=dict, hash=False)
+    effects: Mapping[str, str] = field(factory=dict, hash=False)
     _target: dict[tuple[str, str], str] = field(init=False, eq=False, repr=False)
     _trigger: dict[type[Event], str] = field(init=False, eq=False, repr=False)
 
@@ -162,21 +162,22 @@ def _machine(lifecycle: Lifecycle, rows: Sequence[tuple[str, str, str]]) -> Mach
 
 
 def _check_names(lifecycle: Lifecycle) -> None:
-    """Every state that is named is declared, once."""
+    """States and triggers have names, and every state that is named is declared, once."""
+    where = f"lifecycle {lifecycle.name!r}"
+    for state in lifecycle.states:
+        if not state or lifecycle.states.count(state) > 1:
+            raise DeclarationError(f"{where}: state {state!r} is empty or declared twice")
     named = [lifecycle.initial, *lifecycle.final]
     for row in lifecycle.transitions:
+        if row.trigger in ("", "state") or not lifecycle.sources(row):  # `transitions` keeps a model's state in `state`
+            raise DeclarationError(f"{where}: {row} needs a source, and a trigger that is not empty or called 'state'")
         named += [*lifecycle.sources(row), *([] if row.target == SAME_STATE else [row.target])]
     for state in named:
         if state not in lifecycle.states:
-            raise DeclarationError(
-                f"lifecycle {lifecycle.name!r}: state {state!r} is used but not declared in `states`"
-            )
+            raise DeclarationError(f"{where}: state {state!r} is used but not declared in `states`")
     for trigger in (*lifecycle.guards, *lifecycle.effects):
         if trigger not in lifecycle.triggers:
-            raise DeclarationError(f"lifecycle {lifecycle.name!r}: words about {trigger!r}, which is no trigger of it")
-    for state in lifecycle.states:
-        if not state or lifecycle.states.count(state) > 1:
-            raise DeclarationError(f"lifecycle {lifecycle.name!r}: state {state!r} is empty or declared twice")
+            raise DeclarationError(f"{where}: words about {trigger!r}, which is no trigger of it")
 
 
 def _check_one_event_a_trigger(transitions: Iterable[Transition]) -> None:
@@ -202,7 +203,7 @@ def _check_one_target(name: str, rows: Iterable[tuple[str, str, str]]) -> None:
         seen[source, trigger] = target
 
 
-def _check_ways(lifecycle: Lifecycle, compiled: dict[tuple[str, str], str]) -> None:
+def _check_ways(lifecycle: Lifecycle, compiled: Mapping[tuple[str, str], str]) -> None:
     """Every state can be reached, and from every state the end can be."""
     ways = {(source, target) for (source, _), target in compiled.items() if source != target}
     unreachable = set(lifecycle.states) - _reachable({lifecycle.initial}, ways)

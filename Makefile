@@ -1,0 +1,56 @@
+# Every target needs nothing but make and Python 3.11 or later; the first one that runs makes a virtual environment.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+CSV   ?= examples/heart_rate.csv
+USER_COLUMN  ?= Id
+TIME_COLUMN  ?= Time
+VALUE_COLUMN ?= Value
+OUT   ?= build/outliers.csv
+
+.PHONY: help demo test lint types imports diagrams diagrams-check bench prove clean
+
+help:  ## show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "holdover needs Python 3.11 or later; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## the main job on a sample of heart rates (or CSV=... USER_COLUMN=... ), then the lost update, seen
+	@mkdir -p $(dir $(OUT))
+	$(BIN)/holdover replay $(CSV) --user $(USER_COLUMN) --time $(TIME_COLUMN) --value $(VALUE_COLUMN) --output $(OUT)
+	$(BIN)/holdover demo
+
+test: $(READY)  ## the tests, the examples in docstrings and README, and full branch coverage
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+lint: $(READY)  ## format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)  ## types
+	$(BIN)/mypy
+
+imports: $(READY)  ## the directions in which modules may import each other
+	$(BIN)/lint-imports
+
+diagrams: $(READY)  ## draw the lifecycle anew and fail if that changed anything
+	$(BIN)/holdover diagram --check || { $(BIN)/holdover diagram; exit 1; }
+
+diagrams-check: $(READY)
+	$(BIN)/holdover diagram --check
+
+prove: $(READY)  ## the specification for longer: thousands of histories
+	HOLDOVER_PROFILE=prove $(BIN)/python -m pytest -n 2 tests/test_spec.py tests/test_decide.py
+
+bench: $(READY)  ## what it costs, beside what is usual
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,149 @@
+"""How things are measured: in paired rounds of random order, judged by medians. Knows nothing of what is measured."""
+
+import gc
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from statistics import median, quantiles
+from time import perf_counter
+from types import FunctionType
+from typing import Any
+
+from attrs import frozen
+
+Run = Callable[[], float]
+"""Prepares something, does it, and returns what one operation of it took, in seconds; only the doing is timed."""
+
+WARM_UP = 2
+"""How many rounds run before the first that counts."""
+
+
+@frozen
+class Scale:
+    """How much of everything a run of the benchmarks does.
+
+    Parameters:
+        rounds: how many paired rounds the cheap measurements get.
+        few_rounds: how many the expensive ones get.
+        users: how many users the adds are spread over.
+        windows: the numbers of buffered measurements that snapshots are taken at; the first is the yardstick.
+        batch: how many measurements `add_measurements` is given.
+        long: how many measurements the largest window has that is iterated over or weighed.
+        idle_users: how many users are weighed.
+        thread_adds: how many adds each of two threads does.
+        populations: the numbers of users that are swept; the first is the yardstick.
+        overdue: how many of them are overdue.
+    """
+
+    rounds: int
+    few_rounds: int
+    users: int
+    windows: tuple[int, ...]
+    batch: int
+    long: int
+    idle_users: int
+    thread_adds: int
+    populations: tuple[int, ...]
+    overdue: int
+
+
+@frozen
+class Row:
+    """One line of the table.
+
+    Parameters:
+        what: what was measured.
+        unit: of both figures: `"s"`, `"B"` (bytes) or `"x"` (a ratio itself).
+        holdover: holdover's figure (a median).
+        against: what the yardstick is, or "" where there is none.
+        yardstick: the yardstick's figure.
+        ratio: the median of the paired ratios.
+        quartiles: the lower and the upper quartile of those.
+        most_ratio: the target for the ratio.
+        most: the target for holdover's figure, in `unit`.
+    """
+
+    what: str
+    unit: str
+    holdover: float
+    against: str = ""
+    yardstick: float | None = None
+    ratio: float | None = None
+    quartiles: tuple[float, float] | None = None
+    most_ratio: float | None = None
+    most: float | None = None
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether every target is met, or None where there is none."""
+        if self.most is None and self.most_ratio is None:
+            return None
+        ratio_met = self.most_ratio is None or (self.ratio is not None and self.ratio <= self.most_ratio)
+        return ratio_met and (self.most is None or self.holdover <= self.most)
+
+
+def alternated(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
+    """What each run took in each round; every round runs all of them, in an order of its own.
+
+    A machine that slows down for a while slows all runs of a round, so a ratio of two figures of one round means more
+    than one of two averages. The garbage collector runs between rounds only.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    with _no_collection():
+        for number in range(-WARM_UP, rounds):
+            for name in random.sample(list(runs), len(runs)):
+                time = runs[name]()
+                if number >= 0:
+                    times[name].append(time)
+    return times
+
+
+def paired(what: str, holdover: Run, against: str, yardstick: Run, rounds: int, most_ratio: float | None = None) -> Row:
+    """Time both in alternation and make a row of it."""
+    times = alternated({"holdover": holdover, "yardstick": yardstick}, rounds)
+    return compared(what, times["holdover"], against, times["yardstick"], most_ratio=most_ratio)
+
+
+def compared(
+    what: str,
+    holdover: list[float],
+    against: str,
+    yardstick: list[float],
+    *,
+    unit: str = "s",
+    most_ratio: float | None = None,
+    most: float | None = None,
+) -> Row:
+    """A row of two series, the figures of which are paired by their places."""
+    ratios = [ours / theirs for ours, theirs in zip(holdover, yardstick, strict=True)]
+    lower, _, upper = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return Row(
+        what, unit, median(holdover), against, median(yardstick), median(ratios), (lower, upper), most_ratio, most
+    )
+
+
+def timed(operation: Callable[[], object]) -> float:
+    """How many seconds it took."""
+    start = perf_counter()
+    operation()
+    return perf_counter() - start
+
+
+def own_copy(function: Callable[..., Any]) -> Any:
+    """The function with byte code of its own.
+
+    The interpreter specializes the calls in a piece of code for what they usually call. One loop that drives both sides
+    in turn would be specialized for neither.
+    """
+    assert isinstance(function, FunctionType)
+    return FunctionType(function.__code__.replace(), function.__globals__, closure=function.__closure__)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

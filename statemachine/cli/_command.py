@@ -1,0 +1,79 @@
+"""What every command shares: errors of one line, and the kinds of its options. Must not know what a command does."""
+
+import re
+from datetime import timedelta
+from math import isfinite
+from reprlib import Repr
+from typing import Any
+
+import click
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
+_SHORT = Repr()
+_SHORT.maxstring = 60
+
+
+def quoted(text: str) -> str:
+    """The text in quotes and on one line, with its middle left out where it is long.
+
+    Example:
+        >>> quoted("a" * 100)
+        "'aaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    return _SHORT.repr(text)
+
+
+class BadInput(click.ClickException):
+    """Something given is wrong, or cannot be read or written. Shown as one line; the exit code is 2."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # whatever it quotes of other people's errors, one line it is
+
+
+class OneLineCommand(click.Command):
+    """A command whose usage errors are one line as well, without the usage in front."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As `click.Command.make_context`, but raises `BadInput` for what was typed wrongly."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise BadInput(f"{error.format_message()} (holdover {info_name} --help says more)") from None
+
+
+def duration(text: str) -> timedelta:
+    """A length of time, such as 90s, 30m, 72h, 7d or 2w, as the type of an option.
+
+    Example:
+        >>> duration("72h")
+        datetime.timedelta(days=3)
+    """
+    match = _DURATION.fullmatch(text.strip())
+    try:
+        length = timedelta(**{_UNITS[match[2].lower()]: float(match[1])}) if match else timedelta()
+    except OverflowError:
+        raise click.BadParameter(f"{quoted(text)} is longer than a calendar reaches.") from None
+    if not length:
+        raise click.BadParameter(f"{quoted(text)} is not a duration such as 90s, 30m, 72h, 7d or 2w.")
+    return length
+
+
+def number(text: str) -> float:
+    """A finite number above zero, as the type of an option.
+
+    Example:
+        >>> number("1000")
+        1000.0
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not isfinite(value) or value <= 0:
+        raise click.BadParameter(f"{quoted(text)} is not a finite number above 0.")
+    return value

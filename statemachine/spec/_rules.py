@@ -1,0 +1,242 @@
+"""What users do, a rule for each: it asks the model what must happen, and then does it to the buffer."""
+
+from contextlib import suppress
+from threading import Barrier, Thread
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from statemachine._errors import RollbackError, SnapshotInProgressError, UnknownUserError
+from statemachine.spec._world import DeliberateError, World
+
+USERS = st.sampled_from(["ann", "bob", "cyd"])
+VERSIONS = st.sampled_from(["any", "any", "current", "current", "stale", "future"])
+
+
+class Rules(World):
+    """Every public operation of a `ReplayBuffer` and of a `FrozenSnapshot`."""
+
+    @rule(user_id=USERS)
+    def add_measurement(self, user_id: str) -> None:
+        """One measurement arrives."""
+        (measurement,) = batch = self.new(1)
+        self.call(self.model(user_id).add(batch), lambda: self.buffer.add_measurement(user_id, measurement))
+
+    @rule(user_id=USERS, count=st.integers(0, 12))
+    def add_measurements(self, user_id: str, count: int) -> None:
+        """Several arrive at once."""
+        batch = self.new(count)
+        if not batch and user_id not in self.known:
+            assert self.buffer.add_measurements(user_id, batch) == range(0)
+            return
+        model = self.model(user_id) if batch else self.models[user_id]  # an empty batch touches nobody
+        offsets = self.call(model.add(batch), lambda: self.buffer.add_measurements(user_id, iter(batch)))
+        assert offsets is None or len(offsets) == count
+
+    @rule(user_id=USERS)
+    def add_from_a_failing_source(self, user_id: str) -> None:
+        """The source of a batch fails half-way: nothing of it is added."""
+
+        def source() -> Any:
+            yield -1
+            raise DeliberateError
+
+        with suppress(DeliberateError):
+            self.buffer.add_measurements(user_id, source())
+            raise AssertionError("the source's error was swallowed")
+
+    @rule(user_id=USERS)
+    def begin_snapshot(self, user_id: str) -> None:
+        """A snapshot begins, unless one is in progress."""
+        if user_id not in self.known:
+            self.call(UnknownUserError, lambda: self.buffer.begin_snapshot(user_id))
+            return
+        model = self.model(user_id)
+        refusal = model.refusal("begin_snapshot")
+        version = self.call(refusal, lambda: self.buffer.begin_snapshot(user_id, timestamp=self.now))
+        if refusal is None:
+            model.begin(self.now)
+            assert version == model.version
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def racing_begins(self, data: st.DataObject) -> None:
+        """Two threads begin at once: exactly one wins, unless a snapshot is in progress already."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        self.buffer.state(user_id)  # so that the expiry of an overdue one is not part of the race
+        barrier, outcomes = Barrier(2), []
+
+        def begin() -> None:
+            barrier.wait()
+            try:
+                outcomes.append(self.buffer.begin_snapshot(user_id))
+            except SnapshotInProgressError:
+                outcomes.append(0)
+
+        threads = [Thread(target=begin) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if model.refusal("begin_snapshot") is None:
+            model.begin(self.now)
+            assert sorted(outcomes) == [0, model.version]
+        else:
+            assert outcomes == [0, 0]
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), which=VERSIONS)
+    def finalize_snapshot(self, data: st.DataObject, which: str) -> None:
+        """The frozen measurements are handed out."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        version = self.version(model, which)
+        refusal = model.refusal("finalize_snapshot", version)
+        frozen = self.call(refusal, lambda: self.buffer.finalize_snapshot(user_id, version))
+        if frozen is not None:
+            model.finalize(self.now)
+            assert list(frozen) == model.older
+            self.snapshots.setdefault(user_id, []).append((frozen, list(model.older)))
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), which=VERSIONS)
+    def complete_replay(self, data: st.DataObject, which: str) -> None:
+        """A replay completes: exactly what was frozen leaves."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        version = self.version(model, which)
+        refusal = model.refusal("complete_replay", version)
+        self.call(refusal, lambda: self.buffer.complete_replay(user_id, version))
+        if refusal is None:
+            self.replayed.setdefault(user_id, []).extend(self.snapshots[user_id][-1][1])
+            model.complete()
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), which=VERSIONS)
+    def renew_lease(self, data: st.DataObject, which: str) -> None:
+        """A replay asks for more time."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        version = self.version(model, which)
+        refusal = model.refusal("renew_lease", version)
+        self.call(refusal, lambda: self.buffer.renew_lease(user_id, version))
+        if refusal is None:
+            model.renew(self.now)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), which=VERSIONS)
+    def abort_snapshot(self, data: st.DataObject, which: str) -> None:
+        """A snapshot is given up, and the rollback succeeds or fails."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        version = self.version(model, which)
+        refusal = model.refusal("abort_snapshot", version)
+        if refusal is None:
+            model.abort(rolled_back=self.rollback_works)
+            refusal = None if self.rollback_works else RollbackError
+        self.call(refusal, lambda: self.buffer.abort_snapshot(user_id, "the test says so", version))
+        if refusal is RollbackError:
+            assert isinstance(self.buffer.abort_errors[user_id], DeliberateError)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def clear_buffer(self, data: st.DataObject) -> None:
+        """The application drops what is live."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        refusal = model.refusal("clear_buffer")
+        self.call(refusal, lambda: self.buffer.clear_buffer(user_id))
+        if refusal is None:
+            model.clear()
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), fails=st.booleans())
+    def snapshot(self, data: st.DataObject, fails: bool) -> None:
+        """A replay as a `with` block, in which a measurement arrives and which may fail."""
+        user_id = data.draw(st.sampled_from(self.known))
+        model = self.model(user_id)
+        (measurement,) = batch = self.new(1)
+        if model.refusal("begin_snapshot") is not None:
+            self.call(SnapshotInProgressError, lambda: self.buffer.snapshot(user_id).__enter__())
+            return
+        model.begin(self.now)
+        model.finalize(self.now)
+        with suppress(DeliberateError), self.buffer.snapshot(user_id) as frozen:
+            assert list(frozen) == model.older
+            self.snapshots.setdefault(user_id, []).append((frozen, list(model.older)))
+            self.call(model.add(batch), lambda: self.buffer.add_measurement(user_id, measurement))
+            if fails:
+                raise DeliberateError
+        if fails:
+            model.abort(rolled_back=self.rollback_works)
+        else:
+            self.replayed.setdefault(user_id, []).extend(model.older)
+            model.complete()
+
+    @precondition(lambda self: self.snapshots)
+    @rule(data=st.data(), operation=st.sampled_from(["complete", "abort", "renew"]))
+    def use_a_snapshot_object(self, data: st.DataObject, operation: str) -> None:
+        """A snapshot object is used, perhaps long after its snapshot is over."""
+        user_id = data.draw(st.sampled_from(sorted(self.snapshots)))
+        frozen, measurements = data.draw(st.sampled_from(self.snapshots[user_id]))
+        model = self.model(user_id)
+        trigger = {"complete": "complete_replay", "abort": "abort_snapshot", "renew": "renew_lease"}[operation]
+        refusal = model.refusal(trigger, frozen.version)
+        if refusal is None and operation == "complete":
+            self.replayed.setdefault(user_id, []).extend(measurements)
+            model.complete()
+        elif refusal is None and operation == "abort":
+            model.abort(rolled_back=self.rollback_works)
+            refusal = None if self.rollback_works else RollbackError
+        elif refusal is None:
+            model.renew(self.now)
+        self.call(refusal, getattr(frozen, operation))
+
+    @rule(seconds=st.sampled_from([1.0, 29.0, 30.0, 299.0, 300.0]))
+    def time_passes(self, seconds: float) -> None:
+        """Nothing happens for a while."""
+        self.now += seconds
+
+    @rule()
+    def expire_overdue(self) -> None:
+        """The sweep: what is overdue expires, and failed rollbacks are tried again."""
+        moved = []
+        for user_id, model in self.models.items():
+            before = model.phase
+            if model.is_overdue(self.now) or before == "aborting":
+                model.abort(rolled_back=self.rollback_works)
+                moved += [user_id] if model.phase != before else []
+        assert sorted(self.buffer.expire_overdue()) == sorted(moved)
+
+    @rule()
+    def hooks_change_their_mind(self) -> None:
+        """The database that the rollback needs goes away, or comes back."""
+        self.hook_fails = not self.hook_fails
+
+    @rule()
+    def drop_all_memory(self) -> None:
+        """The process ends and another one begins on the same log."""
+        self.log = self.reopen(self.log)
+        self.buffer = self.make_buffer()
+        self.snapshots = {
+            user_id: [(frozen, own) for frozen, own in snapshots if frozen.version == self.models[user_id].version]
+            for user_id, snapshots in self.snapshots.items()
+        }
+        for user_id, snapshots in list(self.snapshots.items()):
+            if not snapshots:
+                del self.snapshots[user_id]
+
+    @rule(user_id=USERS)
+    def ask(self, user_id: str) -> None:
+        """Every question, about a user that may not exist and may be overdue."""
+        if user_id not in self.known:
+            for question in (self.buffer.state, self.buffer.measurements, self.buffer.pending, self.buffer.audit):
+                self.call(UnknownUserError, lambda question=question: question(user_id))  # type: ignore[misc]
+            return
+        model = self.model(user_id)
+        assert self.buffer.pending(user_id) == model.pending
+        assert self.buffer.measurements(user_id) == model.live
+        assert self.buffer.audit(user_id).ok, str(self.buffer.audit(user_id))
+        assert self.buffer.state(user_id).phase == model.phase

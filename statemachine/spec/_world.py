@@ -1,0 +1,127 @@
+"""The world of the specification: a buffer, its clock and hooks, and a model for each user. Knows no rule."""
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize
+
+from events import EventLog, MemoryLog
+from statemachine._buffer import ReplayBuffer
+from statemachine._config import BufferConfig
+from statemachine._errors import ReplayBufferError
+from statemachine._snapshot import FrozenSnapshot
+from statemachine._state import BufferState
+from statemachine.spec._model import Model, Refusal
+
+T = TypeVar("T")
+
+CONFIGS = st.builds(
+    BufferConfig,
+    max_measurements=st.integers(1, 4),
+    pending_factor=st.sampled_from([0.5, 1, 2]),
+    on_overflow=st.sampled_from(["evict_oldest", "evict_oldest", "reject"]),
+)
+
+
+class DeliberateError(Exception):
+    """What the specification itself raises inside user code."""
+
+
+class World(RuleBasedStateMachine):
+    """What the rules act on and the invariants look at."""
+
+    configs: st.SearchStrategy[BufferConfig] = CONFIGS
+
+    def make_log(self) -> EventLog[Any]:
+        """An empty log; override it to specify one of your own."""
+        return MemoryLog()
+
+    def reopen(self, log: EventLog[Any]) -> EventLog[Any]:
+        """The log as a new process would see it; a log in memory is passed on as it is."""
+        return log
+
+    @initialize(data=st.data(), rolls_back=st.booleans(), archives=st.booleans())
+    def start(self, data: st.DataObject, rolls_back: bool, archives: bool) -> None:
+        """A new buffer, with or without hooks."""
+        self.config = data.draw(self.configs)
+        self.now, self.count = 1000.0, 0
+        self.rolls_back, self.archives, self.hook_fails = rolls_back, archives, False
+        self.models: dict[str, Model[int]] = {}
+        self.snapshots: dict[str, list[tuple[FrozenSnapshot[int], list[int]]]] = {}
+        self.archived: dict[str, list[int]] = {}
+        self.replayed: dict[str, list[int]] = {}
+        self.rollbacks: list[tuple[str, int]] = []
+        self.seen: dict[str, tuple[int, int]] = {}
+        self.log = self.make_log()
+        self.buffer = self.make_buffer()
+
+    def make_buffer(self) -> ReplayBuffer[int]:
+        """A buffer on the log, as the application would make it."""
+        return ReplayBuffer(
+            self.log,
+            self.config,
+            clock=lambda: self.now,
+            on_abort=self.on_abort if self.rolls_back else None,
+            on_evict=self.on_evict if self.archives else None,
+        )
+
+    def on_abort(self, user_id: str, version: int, reason: str) -> None:
+        """The application's rollback: sees the aborting state, is under no lock, and sometimes fails."""
+        assert self.buffer.state(user_id).phase == "aborting"
+        assert self.buffer.state(user_id).version == version
+        other = Thread(target=self.buffer.measurements, args=(user_id,))
+        other.start()
+        other.join()
+        if self.hook_fails:
+            raise DeliberateError(f"the rollback of {user_id} fails")
+        self.rollbacks.append((user_id, version))
+
+    def on_evict(self, user_id: str, measurements: Any) -> None:
+        """The application's archive of what was evicted."""
+        self.archived.setdefault(user_id, []).extend(measurements)
+
+    def model(self, user_id: str) -> Model[int]:
+        """The user's model, as of now: an overdue snapshot has expired by the time anything touches its user."""
+        model = self.models.setdefault(user_id, Model(self.config))
+        if model.is_overdue(self.now):
+            model.abort(rolled_back=self.rollback_works)
+        return model
+
+    @property
+    def known(self) -> list[str]:
+        """The users that have ever had a measurement."""
+        return [user_id for user_id, model in self.models.items() if model.added]
+
+    @property
+    def rollback_works(self) -> bool:
+        """Whether an abort that begins now is finished at once."""
+        return not (self.rolls_back and self.hook_fails)
+
+    def call(self, refusal: Refusal, call: Callable[[], T]) -> T | None:
+        """Make a call that must succeed, or must be refused with this very error."""
+        if refusal is None:
+            return call()
+        try:
+            result = call()
+        except ReplayBufferError as error:
+            assert type(error) is refusal, f"{error!r} instead of {refusal.__name__}"
+            assert error.user_id is not None, f"{error!r} does not say whom it concerns"
+            return None
+        raise AssertionError(f"{result!r} instead of {refusal.__name__}")
+
+    def version(self, model: Model[int], which: str) -> int | None:
+        """A version to name in a call."""
+        named = {"any": None, "current": model.version, "stale": model.version - 1, "future": model.version + 1}
+        return named[which]
+
+    def new(self, count: int) -> list[int]:
+        """Measurements that were never there before."""
+        self.count += count
+        return list(range(self.count - count, self.count))
+
+    def settled(self) -> list[tuple[str, Model[int], BufferState]]:
+        """The users that can be looked at without changing them: user, model, state."""
+        quiet = [user_id for user_id in self.known if not self.models[user_id].is_overdue(self.now)]
+        return [(user_id, self.models[user_id], self.buffer.state(user_id)) for user_id in quiet]

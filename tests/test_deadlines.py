@@ -1,0 +1,49 @@
+"""`Deadlines` says what a look at every stream would say, without that look."""
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from events._deadlines import Deadlines
+
+TIMES = st.integers(0, 5).map(float)
+SETS = st.tuples(st.sampled_from("abcd"), st.none() | TIMES)
+LOOKS = TIMES
+
+
+@given(st.lists(SETS | LOOKS, max_size=60))
+def test_it_is_a_dict_of_deadlines(steps: list[tuple[str, float | None] | float]) -> None:
+    """Due are the streams whose deadline has come, earliest first, at every look, until they are given another."""
+    deadlines, model = Deadlines(), dict[str, float]()
+    for step in steps:
+        if isinstance(step, tuple):
+            stream, deadline = step
+            deadlines.set(stream, deadline)
+            model.pop(stream, None)
+            if deadline is not None:
+                model[stream] = deadline
+        else:
+            expected = sorted((deadline, stream) for stream, deadline in model.items() if deadline <= step)
+            assert deadlines.due(step) == [stream for _, stream in expected]
+
+
+def test_the_heap_stays_bounded() -> None:
+    """However often deadlines change, there are few more entries than streams that have one."""
+    deadlines = Deadlines()
+    for number in range(5000):
+        deadlines.set(f"user {number % 10}", float(number))
+        assert len(deadlines) <= 2 * 10 + 16
+    for number in range(10):
+        deadlines.set(f"user {number}", None)
+    assert len(deadlines) <= 16
+    assert deadlines.due(float("inf")) == []
+
+
+def test_looking_forgets_what_is_outdated() -> None:
+    """A stream that was given the same deadline twice, with another between, is due once, and is kept once."""
+    deadlines = Deadlines()
+    for deadline in (1.0, 2.0, 1.0):
+        deadlines.set("ann", deadline)
+    assert len(deadlines) == 3
+    assert deadlines.due(5.0) == ["ann"]
+    assert len(deadlines) == 1
+    assert deadlines.due(5.0) == ["ann"]
