@@ -6,9 +6,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 CSV   ?= examples/heart_rate.csv
-USER_COLUMN  ?= Id
+USER_COLUMN  ?= User
 TIME_COLUMN  ?= Time
-VALUE_COLUMN ?= Value
+VALUE_COLUMN ?= HeartRate
 OUT   ?= build/outliers.csv
 
 .PHONY: help demo test lint types imports diagrams diagrams-check bench prove clean
