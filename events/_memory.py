@@ -56,10 +56,10 @@ class MemoryLog(Generic[M]):
         if tail is None:
             return None
         with tail.lock:
-            first = len(tail.items)
+            items, first = tail.items, len(tail.items)
             if first + len(measurements) > tail.full_at or (tail.until is not None and clock() >= tail.until):
                 return None
-            tail.items.extend(measurements)
+            items += measurements
             return tail.start + first
 
     def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
@@ -135,7 +135,14 @@ class MemoryLog(Generic[M]):
 
     def measurements(self, stream: str, offsets: range) -> Sequence[M]:
         """See `EventLog.measurements`."""
-        return self._chunk(stream, offsets) if offsets else []
+        if not offsets:
+            return []
+        tail = self._tails[stream]
+        with tail.lock:
+            start = tail.start
+            if offsets.start < start:
+                raise TruncatedError(stream, offsets.start, start)
+            return tail.items[offsets.start - start : offsets.stop - start : offsets.step]
 
     def streams(self) -> Iterator[str]:
         """See `EventLog.streams`."""

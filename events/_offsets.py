@@ -55,6 +55,10 @@ class Offsets:
             return Offsets((*self.runs[:-1], joined))
         return Offsets((*self.runs, run))
 
+    def below(self, offset: int) -> int:
+        """How many of them lie below `offset`."""
+        return sum(_place(run, offset) for run in self.runs)
+
     def within(self, start: int, stop: int) -> "Offsets":
         """Those in `[start, stop)`."""
         cut = (run[_place(run, start) : _place(run, stop)] for run in self.runs)
@@ -64,7 +68,8 @@ class Offsets:
         """Those not in `[start, stop)`."""
         if start >= stop or not self.runs:
             return self
-        return Offsets(self.within(0, start).runs + self.within(stop, self.runs[-1][-1] + 1).runs)
+        above = self.within(stop, self.runs[-1][-1] + 1)
+        return above if start <= self.runs[0][0] else Offsets(self.within(0, start).runs + above.runs)
 
 
 def _place(run: range, offset: int) -> int:

@@ -2,12 +2,10 @@
 
 from math import inf
 
-from attrs import evolve as changed
-
 from events import Grant
 from statemachine._config import BufferConfig
 from statemachine._decide import bound
-from statemachine._state import BufferState, with_added
+from statemachine._state import BufferState, changed, with_added
 
 LEAST_EVICTIONS = 256
 """How many evictions are granted at least; more cost less time each, and as many evicted ones stay in memory."""

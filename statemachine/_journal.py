@@ -61,6 +61,16 @@ class Journal(Generic[M]):
         """The user's state at the head, or None for a user without events."""
         return self._current(user_id)[0]
 
+    def decided(self, user_id: str) -> BufferState | None:
+        """The state after the last event that was decided, or None for a user without events.
+
+        What the log added since, within its grant, changes neither phase nor version nor deadline, and this costs less.
+        """
+        position, anchor = self.log.position(user_id), self._anchors.get(user_id)
+        if position and anchor and anchor.state.head == position.granted_from:
+            return anchor.state
+        return self.state(user_id)
+
     def state_at(self, user_id: str, offset: int) -> BufferState:
         """The state at an offset from the first that is kept to the head.
 

@@ -53,7 +53,7 @@ class Reading(Shell[M]):
             >>> buffer.state("ann").phase, buffer.state("ann").live
             ('idle', 1)
         """
-        return self._touch(user_id)
+        return self._latest(user_id)
 
     def users(self) -> Iterator[str]:
         """The users that ever had a measurement, in the order of their first.
@@ -102,7 +102,7 @@ class Reading(Shell[M]):
             1
         """
         _check_offset(user_id, offset)
-        head = self._touch(user_id).head
+        head = self._latest(user_id).head
         if offset > head:
             raise InvalidArgumentError(f"offset {offset} is above the head, {head}", user_id=user_id)
         try:
@@ -121,7 +121,7 @@ class Reading(Shell[M]):
             added 1 = replayed 0 + live 1 + evicted 0 + cleared 0, lost 0
         """
         while True:
-            head = self._touch(user_id).head
+            head = self._latest(user_id).head
             checkpoint = self._log.checkpoint(user_id)
             base = checkpoint.state if checkpoint else BufferState()
             with suppress(TruncatedError):  # truncated meanwhile: once more, from the new checkpoint
@@ -136,7 +136,7 @@ class Reading(Shell[M]):
     def _read(self, user_id: str, chosen: Callable[[BufferState], Offsets]) -> list[M]:
         """The measurements at the chosen offsets, read again from the start if they were dropped meanwhile."""
         while True:
-            state = self._touch(user_id)
+            state = self._latest(user_id)
             with suppress(TruncatedError):
                 return [m for run in chosen(state).runs for m in self._log.measurements(user_id, run)]
 

@@ -44,17 +44,22 @@ class Shell(Generic[M]):
             raise InvalidArgumentError(f"a user id must be a non-empty string, not {user_id!r}")
 
     def _touch(self, user_id: str, version: int | None = None) -> BufferState:
-        """The user's state, after its snapshot was expired and rolled back if it was overdue."""
+        """The user's state as last decided, after its snapshot was expired and rolled back if it was overdue."""
         self._check_user(user_id)
         if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
             raise InvalidArgumentError(f"a version must be a whole number, not {version!r}", user_id=user_id)
-        state = self._journal.state(user_id)
+        state = self._journal.decided(user_id)
         if state is None:
             raise UnknownUserError("no measurement was ever added", user_id=user_id)
         if self._expire(user_id, state):
             self._rollbacks.run(user_id)
-            state = self._journal.state(user_id) or state
+            state = self._journal.decided(user_id) or state
         return state
+
+    def _latest(self, user_id: str) -> BufferState:
+        """The user's state at the head, expired and rolled back likewise."""
+        touched = self._touch(user_id)
+        return self._journal.state(user_id) or touched
 
     def _expire(self, user_id: str, state: BufferState) -> bool:
         """Expire the snapshot in progress if it is overdue, and tell whether it was."""
@@ -75,7 +80,7 @@ class Shell(Generic[M]):
 
     def _add(self, user_id: str, batch: tuple[M, ...]) -> int:
         """Record measurements that need a decision; the offset of the first. They are safe before any hook runs."""
-        state = self._journal.state(user_id)
+        state = self._journal.decided(user_id)
         expired = state is not None and self._expire(user_id, state)
         try:
             outcome = self._record(user_id, AddMeasurements(batch))

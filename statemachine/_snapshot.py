@@ -69,6 +69,9 @@ class FrozenSnapshot(Sequence[M]):
         return len(self._offsets)
 
     def __iter__(self) -> Iterator[M]:
+        runs = self._offsets.runs
+        if len(runs) == 1 and len(runs[0]) <= CHUNK:
+            return iter(self._chunk(runs[0]))
         return chain.from_iterable(self._chunks(self._offsets))
 
     @overload
@@ -122,10 +125,13 @@ class FrozenSnapshot(Sequence[M]):
     def _chunks(self, offsets: Offsets) -> Iterator[Sequence[M]]:
         for run in offsets.runs:
             for place in range(0, len(run), CHUNK):
-                try:
-                    yield self._log.measurements(self.user_id, run[place : place + CHUNK])
-                except TruncatedError:
-                    raise StaleSnapshotError(
-                        f"snapshot {self.version} is over and its measurements are no longer kept in the log",
-                        user_id=self.user_id,
-                    ) from None
+                yield self._chunk(run[place : place + CHUNK])
+
+    def _chunk(self, offsets: range) -> Sequence[M]:
+        try:
+            return self._log.measurements(self.user_id, offsets)
+        except TruncatedError:
+            raise StaleSnapshotError(
+                f"snapshot {self.version} is over and its measurements are no longer kept in the log",
+                user_id=self.user_id,
+            ) from None

