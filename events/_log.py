@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from events._events import Event, Recorded
 from events._offsets import Offsets
@@ -63,6 +63,8 @@ class Grant:
             the stream is listed by `overdue`; None for never.
         victims: where given (and `room` is 0), each further add is followed by `MeasurementsEvicted` of the next of
             these offsets, until they run out. A log may ignore them.
+        checkpoint_at: where given, everything below the next victim is dead, and a log that does not keep history may
+            truncate it; this gives the fold's state at the new start, at any later time.
 
     Example:
         >>> Grant(room=100).room
@@ -71,7 +73,13 @@ class Grant:
 
     room: int = 0
     until: float | None = None
-    victims: Offsets = NO_OFFSETS
+    victims: Offsets = field(default=NO_OFFSETS)
+    checkpoint_at: Callable[[int], Any] | None = None
+
+    @victims.validator
+    def _either_room_or_victims(self, _attribute: object, victims: Offsets) -> None:
+        if victims and self.room:
+            raise ValueError("a grant has either room or victims; grant the evictions when the room is used up")
 
 
 NO_GRANT = Grant()
@@ -123,10 +131,12 @@ class EventLog(Protocol[M]):
         """Append one `MeasurementAdded` within the stream's grant; its offset, or None where that does not allow it."""
 
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock) -> int | None:
-        """The same for several, all or none; the offset of the first. They get consecutive offsets."""
+        """The same for several (at least one), all or none; the offset of the first. Their offsets are consecutive."""
 
     def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
         """Append all the events or none, if the head is the expected one, and set the grant for what follows.
+
+        An append of no events only sets the grant; where the stream has none either, it does nothing.
 
         Returns:
             The new head.
@@ -159,12 +169,15 @@ class EventLog(Protocol[M]):
         """The names of the streams that have ever had an event, in the order of their first."""
 
     def overdue(self, now: float) -> list[str]:
-        """The streams whose grant's `until` is not after `now`. It costs as much as there are such streams."""
+        """The streams whose grant's `until` is not after `now`, in any order. It costs as much as there are of them."""
 
     def truncate(self, stream: str, before: int, state: Any) -> None:
         """Forget the events before `before` and keep `state`, the fold of them, in their place.
 
         A stream already truncated that far, or further, is left as it is. Offsets are not used again.
+
+        Raises:
+            ValueError: `before` is above the head.
         """
 
     def checkpoint(self, stream: str) -> Checkpoint | None:

@@ -1,6 +1,5 @@
 """`MemoryLog`: streams in this process's memory. Must not know what events mean."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -8,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from events._deadlines import Deadlines
 from events._events import Event, MeasurementAdded, Recorded
 from events._log import NO_GRANT, Checkpoint, Clock, ConflictError, Grant, Position, TruncatedError
-from events._tail import Control, Eviction, Tail
+from events._tail import NEVER, TRIM, Control, Eviction, Tail
 
 M = TypeVar("M")
 
@@ -55,45 +54,62 @@ class MemoryLog(Generic[M]):
         tail = self._tails.get(stream)
         if tail is None:
             return None
+        batch = tuple(measurements)  # if reading them raises, nothing has happened yet
         with tail.lock:
-            items, first = tail.items, len(tail.items)
-            if first + len(measurements) > tail.full_at or (tail.until is not None and clock() >= tail.until):
+            first = len(tail.items)
+            if first + len(batch) > tail.full_at or (tail.until is not None and clock() >= tail.until):
                 return None
-            items += measurements
+            tail.items += batch
             return tail.start + first
 
     def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
         """See `EventLog.append`."""
+        batch = tuple(events)  # if reading them raises, nothing has happened yet
         tail = self._tails.get(stream)
         if tail is None:
-            if expected_head != 0:
-                raise ConflictError(stream, expected_head, 0)
             with self._creating:
-                tail = self._tails.setdefault(stream, Tail())
+                tail = self._tails.get(stream)
+                if tail is None:
+                    return self._create(stream, batch, expected_head, grant)
         with tail.lock:
-            head = tail.start + len(tail.items)
-            if head != expected_head:
-                raise ConflictError(stream, expected_head, head)
-            _end_eviction(tail, head)
-            for offset, event in enumerate(events, head):
-                if type(event) is MeasurementAdded:
-                    tail.items.append(event.measurement)
-                else:
-                    control = Control(offset, event)
-                    tail.items.append(control)
-                    tail.marks.append(control)
-            self._set_grant(stream, tail, grant)
-            return tail.granted_from
+            return self._extend(stream, tail, batch, expected_head, grant)
+
+    def _create(self, stream: str, events: Sequence[Event], expected_head: int, grant: Grant) -> int:
+        """A stream comes into being with its first event, and is seen by nobody before."""
+        if expected_head != 0:
+            raise ConflictError(stream, expected_head, 0)
+        if events:
+            tail: Tail[M] = Tail()
+            self._extend(stream, tail, events, 0, grant)
+            self._tails[stream] = tail
+        return len(events)
+
+    def _extend(self, stream: str, tail: Tail[M], events: Sequence[Event], expected_head: int, grant: Grant) -> int:
+        head = tail.start + len(tail.items)
+        if head != expected_head:
+            raise ConflictError(stream, expected_head, head)
+        _end_eviction(tail, head)
+        for offset, event in enumerate(events, head):
+            if type(event) is MeasurementAdded:
+                tail.items.append(event.measurement)
+            else:
+                control = Control(offset, event)
+                tail.items.append(control)
+                tail.marks.append(control)
+        self._set_grant(stream, tail, grant)
+        return tail.granted_from
 
     def _set_grant(self, stream: str, tail: Tail[M], grant: Grant) -> None:
         length = len(tail.items)
         tail.granted_from = tail.start + length
         tail.full_at = length + grant.room
         tail.evicts_to = length + 2 * len(grant.victims)
-        tail.eviction = None
+        tail.eviction, tail.trim_at = None, NEVER
         if grant.victims:
-            tail.eviction = Eviction(tail.granted_from, grant.victims)
+            tail.eviction = Eviction(tail.granted_from, grant.victims, grant.checkpoint_at)
             tail.marks.append(tail.eviction)
+            if grant.checkpoint_at is not None and not self.keeps_history:
+                tail.trim_at = length + TRIM
         if tail.until != grant.until:
             tail.until = grant.until
             self._deadlines.set(stream, grant.until)
@@ -104,8 +120,7 @@ class MemoryLog(Generic[M]):
         if tail is None:
             return None
         with tail.lock:
-            head = tail.start + len(tail.items)
-            return Position(tail.start, head, tail.granted_from) if head else None
+            return Position(tail.start, tail.start + len(tail.items), tail.granted_from)
 
     def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
         """See `EventLog.read`."""
@@ -146,7 +161,7 @@ class MemoryLog(Generic[M]):
 
     def streams(self) -> Iterator[str]:
         """See `EventLog.streams`."""
-        return (stream for stream in list(self._tails) if self.position(stream))
+        return iter(list(self._tails))
 
     def overdue(self, now: float) -> list[str]:
         """See `EventLog.overdue`."""
@@ -154,21 +169,14 @@ class MemoryLog(Generic[M]):
 
     def truncate(self, stream: str, before: int, state: Any) -> None:
         """See `EventLog.truncate`."""
-        tail = self._tails[stream]
+        tail = self._tails.get(stream, Tail())
         with tail.lock:
-            dropped = before - tail.start
-            if dropped <= 0:
-                return
-            if dropped > len(tail.items):
+            if before > tail.start + len(tail.items):
                 raise ValueError(f"stream {stream!r}: cannot truncate before {before}, which is above the head")
-            del tail.items[:dropped]
-            tail.full_at -= dropped
-            tail.evicts_to -= dropped
-            first = bisect_left(tail.marks, before, key=lambda mark: mark.offset)
-            if first and _reaches(tail.marks[first - 1], before):
-                first -= 1
-            del tail.marks[:first]
-            tail.start, tail.checkpoint = before, state
+            if before <= tail.start:
+                return
+            tail.drop(before)
+            tail.checkpoint, tail.checkpoint_at = state, None
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """See `EventLog.checkpoint`."""
@@ -176,7 +184,10 @@ class MemoryLog(Generic[M]):
         if tail is None:
             return None
         with tail.lock:
-            return Checkpoint(tail.start, tail.checkpoint) if tail.start else None
+            start, state, state_at = tail.start, tail.checkpoint, tail.checkpoint_at
+        if start == 0:
+            return None
+        return Checkpoint(start, state if state_at is None else state_at(start))
 
     def close(self) -> None:
         """Nothing to let go of: what is in memory stays readable as long as the log is referred to."""
@@ -210,11 +221,6 @@ def _end_eviction(tail: Tail[Any], head: int) -> None:
         tail.eviction.stop = head
         if tail.eviction.offset == head:
             tail.marks.pop()
-
-
-def _reaches(mark: Control | Eviction, offset: int) -> bool:
-    """Whether evictions under the mark's grant stand at `offset` or later."""
-    return isinstance(mark, Eviction) and (mark.stop is None or mark.stop > offset)
 
 
 def _event(item: Any, offset: int) -> Event:

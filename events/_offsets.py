@@ -61,6 +61,8 @@ class Offsets:
 
     def within(self, start: int, stop: int) -> "Offsets":
         """Those in `[start, stop)`."""
+        if self.runs and start <= self.runs[0][0] and self.runs[-1][-1] < stop:
+            return self
         cut = (run[_place(run, start) : _place(run, stop)] for run in self.runs)
         return Offsets(tuple(run for run in cut if run))
 

@@ -1,5 +1,7 @@
 """The open end of a stream in memory, where measurements are added; must not know logs or what events mean."""
 
+import sys
+from bisect import bisect_left
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -10,6 +12,12 @@ from events._events import MeasurementsEvicted, Recorded
 from events._offsets import Offsets
 
 M = TypeVar("M")
+
+TRIM = 128
+"""How many slots evicting adds fill before those of the evicted are dropped: fewer cost time, more cost memory."""
+
+NEVER = sys.maxsize
+"""A length that no list reaches."""
 
 
 @frozen
@@ -23,16 +31,21 @@ class Eviction:
     Parameters:
         offset: that of the first add under the grant; its eviction stands one further, the next two further on.
         victims: the offsets to be evicted, in order.
+        checkpoint_at: as of the grant.
 
     Attributes:
         stop: the offset after the last event under the grant, or None while that is the stream's head.
     """
 
-    __slots__ = ("offset", "stop", "victims")
+    __slots__ = ("checkpoint_at", "offset", "stop", "victims")
 
-    def __init__(self, offset: int, victims: Offsets) -> None:
-        self.offset, self.victims = offset, victims
+    def __init__(self, offset: int, victims: Offsets, checkpoint_at: Callable[[int], Any] | None) -> None:
+        self.offset, self.victims, self.checkpoint_at = offset, victims, checkpoint_at
         self.stop: int | None = None
+
+    def reaches(self, offset: int) -> bool:
+        """Whether evictions under the grant stand at `offset` or later."""
+        return self.stop is None or self.stop > offset
 
     def at(self, offset: int) -> MeasurementsEvicted:
         """The event that stands at `offset`."""
@@ -52,13 +65,15 @@ class Tail(Generic[M]):
         start: the offset of the first slot.
         full_at: length of `items` up to which measurements may be added.
         evicts_to: length of `items` up to which they may be added with `eviction` after each.
+        trim_at: length of `items` from which such an add is to call `trim`.
         until: the time from which none may be added without a decision, or None.
         granted_from: the offset after the last event that was decided rather than granted.
-        checkpoint: the fold's state at `start`, or None while that is 0.
+        checkpoint: the fold's state at `start`, unless `checkpoint_at` is there to give it.
     """
 
     __slots__ = (
         "checkpoint",
+        "checkpoint_at",
         "eviction",
         "evicts_to",
         "full_at",
@@ -67,6 +82,7 @@ class Tail(Generic[M]):
         "lock",
         "marks",
         "start",
+        "trim_at",
         "until",
     )
 
@@ -77,10 +93,12 @@ class Tail(Generic[M]):
         self.start = 0
         self.full_at = 0
         self.evicts_to = 0
+        self.trim_at = NEVER
         self.eviction: Eviction | None = None
         self.until: float | None = None
         self.granted_from = 0
         self.checkpoint: Any = None
+        self.checkpoint_at: Callable[[int], Any] | None = None
 
     def add(self, measurement: M, clock: Callable[[], float]) -> int | None:
         """Append within the grant; the offset, or None where the grant does not allow it."""
@@ -92,6 +110,36 @@ class Tail(Generic[M]):
                     items.append(measurement)
                     return self.start + length
                 if length < self.evicts_to:
-                    items += (measurement, self.eviction)  # one step: a reader sees both or none
-                    return self.start + length
+                    items += (measurement, self.eviction)
+                    offset = self.start + length
+                    if length >= self.trim_at:
+                        self.trim()
+                    return offset
         return None
+
+    def trim(self) -> None:
+        """Drop what was evicted under the grant, once that has come to what was added under it.
+
+        To be called under the lock, with `eviction` set.
+        """
+        eviction: Any = self.eviction
+        evicted = (self.start + len(self.items) - eviction.offset) // 2
+        oldest = eviction.victims[evicted] if evicted < len(eviction.victims) else 0
+        if oldest >= eviction.offset:
+            self.drop(oldest)
+            self.checkpoint_at = eviction.checkpoint_at
+        self.trim_at = len(self.items) + TRIM
+
+    def drop(self, before: int) -> None:
+        """Forget the slots and marks below offset `before`. To be called under the lock."""
+        dropped = before - self.start
+        del self.items[:dropped]
+        self.full_at -= dropped
+        self.evicts_to -= dropped
+        self.trim_at -= dropped
+        self.start = before
+        first = bisect_left(self.marks, before, key=lambda mark: mark.offset)
+        if first:
+            last = self.marks[first - 1]
+            first -= isinstance(last, Eviction) and last.reaches(before)
+        del self.marks[:first]

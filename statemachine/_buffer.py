@@ -98,7 +98,10 @@ class ReplayBuffer(Reading[M]):
                     return tail.start + length
                 if length < tail.evicts_to:
                     items += (measurement, tail.eviction)
-                    return tail.start + length
+                    offset = tail.start + length
+                    if length >= tail.trim_at:
+                        tail.trim()
+                    return offset
         return self._add_beyond_grant(user_id, measurement)
 
     def add_measurements(self, user_id: str, measurements: Iterable[M]) -> range:

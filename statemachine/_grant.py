@@ -1,5 +1,6 @@
 """What a state lets the log add without asking, and the state after the log has used some of it. Pure."""
 
+from functools import partial
 from math import inf
 
 from events import Grant
@@ -7,8 +8,8 @@ from statemachine._config import BufferConfig
 from statemachine._decide import bound
 from statemachine._state import BufferState, changed, with_added
 
-LEAST_EVICTIONS = 256
-"""How many evictions are granted at least; more cost less time each, and as many evicted ones stay in memory."""
+ENDLESS = 2**40
+"""How many evictions are granted: more than will ever come."""
 
 
 def grant(state: BufferState, config: BufferConfig, *, may_evict: bool) -> Grant:
@@ -24,10 +25,11 @@ def grant(state: BufferState, config: BufferConfig, *, may_evict: bool) -> Grant
     evicts = may_evict and config.on_overflow == "evict_oldest"
     if held < allowed or allowed == 0 or not evicts:
         return Grant(max(0, allowed - held), until)
-    candidates = state.offsets if state.frozen_offset is None else state.pending_offsets
-    further = max(allowed, LEAST_EVICTIONS) - len(candidates)
-    victims = candidates.extended(range(state.head, state.head + 2 * max(0, further), 2))
-    return Grant(0, until, victims)
+    idle = state.frozen_offset is None
+    candidates = state.offsets if idle else state.pending_offsets
+    victims = candidates.extended(range(state.head, state.head + 2 * ENDLESS, 2))
+    granted = Grant(0, until, victims)
+    return Grant(0, until, victims, partial(after_grant, state, granted)) if idle else granted
 
 
 def after_grant(state: BufferState, granted: Grant, head: int) -> BufferState:

@@ -131,7 +131,7 @@ class HidesEvictionsFromControls(SoundLog):
 class KeepsOldVictims(Appending):
     def broken(self, stream: str, events: Sequence[Event], expected: int, grant: Grant) -> int:
         first = self.__dict__.setdefault("first", grant.victims)
-        return self.soundly(stream, events, expected, evolve(grant, victims=first))
+        return self.soundly(stream, events, expected, evolve(grant, room=0, victims=first))
 
 
 @caught_by("truncation_does_not_change_evictions")

@@ -1,12 +1,31 @@
 """What is special to `MemoryLog`: how it keeps history, cuts long reads, and that it stays small."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from events import Event, Grant, MeasurementAdded, MemoryLog, Offsets, Recorded, ReplayCompleted, TruncatedError
+from events import (
+    Event,
+    EventLog,
+    Grant,
+    MeasurementAdded,
+    MemoryLog,
+    Offsets,
+    Recorded,
+    ReplayCompleted,
+    TruncatedError,
+)
 from events._memory import CHUNK
 from events.conformance import EventLogConformance
+from events.conformance._base import Hooks
+from events.conformance._model import BesideLists
+
+
+class IgnoresVictims(MemoryLog[Any]):
+    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant()) -> int:
+        return super().append(stream, events, expected_head=expected_head, grant=Grant(grant.room, grant.until))
 
 
 def clock() -> float:
@@ -62,7 +81,68 @@ def test_marks_are_forgotten_with_the_events_they_mark() -> None:
         assert len(log.tails["ann"].marks) <= 1 + number % 2
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 66, 129, 300])
+def test_what_a_grant_evicts_is_cut_off_where_the_grant_says_how(count: int) -> None:
+    """With `checkpoint_at` the evicted go; every add succeeds, also with the last victim, and all offsets stay."""
+    log = MemoryLog[int]()
+    log.append("ann", [MeasurementAdded(n) for n in range(2)], expected_head=0)
+    victims = Offsets((range(2), range(2, 2 + 2 * (count - 2), 2))) if count > 2 else Offsets((range(count),))
+    log.append("ann", [], expected_head=2, grant=Grant(victims=victims, checkpoint_at=lambda offset: f"at {offset}"))
+    assert [log.add("ann", n, clock) for n in range(count)] == list(range(2, 2 + 2 * count, 2))
+    assert log.add("ann", 0, clock) is None
+    position, checkpoint = log.position("ann"), log.checkpoint("ann")
+    assert position is not None
+    assert position.head == 2 + 2 * count
+    assert position.head - position.start <= 2 + 2 * 128
+    assert (checkpoint is None) == (position.start == 0) == (count < 65)
+    assert checkpoint is None or checkpoint.state == f"at {position.start}"
+    assert [recorded.offset for recorded in log.read("ann", position.start)] == list(
+        range(position.start, position.head)
+    )
+
+
+def test_a_grant_has_either_room_or_victims() -> None:
+    """Both at once would leave open which comes first."""
+    with pytest.raises(ValueError, match="either room or victims"):
+        Grant(room=1, victims=Offsets((range(1),)))
+
+
 def test_a_suite_without_a_log_says_what_is_missing() -> None:
     """Who forgets `make_log` is told to give it."""
     with pytest.raises(NotImplementedError, match="make_log"):
         EventLogConformance().make_log()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_the_model_of_the_suite_knows_every_way_to_add(ignored: bool) -> None:
+    """Chance may not come by all of them in every run; here each is gone by hand: room, victims, time, a wrong head."""
+
+    class Hooked(Hooks):
+        def make_log(self) -> EventLog[Any]:
+            return IgnoresVictims() if ignored else MemoryLog()
+
+    model = BesideLists(Hooked())
+    stream = model.streams
+    model.append(name="ann", kinds=[True, False], wrong=1, grant=Grant())
+    assert stream == {}
+    model.append(name="ann", kinds=[True, False], wrong=0, grant=Grant(room=2, until=1.0))
+    model.add(name="ann")
+    model.add_many(name="ann", length=2)
+    assert (len(stream["ann"].events), stream["ann"].room) == (3, 1)
+    model.add_many(name="ann", length=1)
+    model.add(name="ann")
+    model.append(name="ann", kinds=[True], wrong=0, grant=Grant(until=1.0, victims=Offsets((range(2),))))
+    model.add(name="ann")
+    assert len(stream["ann"].victims) == (2 if ignored else 1)
+    model.wait()
+    model.add(name="ann")
+    assert len(stream["ann"].victims) == (2 if ignored else 1)
+    model.read(name="bob", start=0, stop=None)
+    model.read(name="ann", start=0, stop=None)
+    model.read(name="ann", start=0, stop=1)
+    model.truncate(name="bob", part=1)
+    model.truncate(name="ann", part=1)
+    model.both_say_the_same()
+    model.both_hold_the_same()
+    assert stream["ann"].start == len(stream["ann"].events) == (5 if ignored else 7)
+    model.teardown()

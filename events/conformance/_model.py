@@ -24,6 +24,8 @@ from events.conformance._base import Hooks, at, control, recorded, without_measu
 NAMES = st.sampled_from(["ann", "bob"])
 PARTS = st.fractions(0, 1, max_denominator=6)
 TIMES = st.sampled_from([None, 1.0, 2.0, 3.0])
+VICTIMS = st.integers(1, 4).map(lambda count: Offsets((range(count),)))
+GRANTS = st.builds(Grant, st.integers(0, 4), TIMES) | st.builds(Grant, until=TIMES, victims=VICTIMS)
 
 
 @define
@@ -60,23 +62,20 @@ class BesideLists(RuleBasedStateMachine):
         name=NAMES,
         kinds=st.lists(st.booleans(), min_size=1, max_size=4),
         wrong=st.sampled_from([0, 0, 0, -1, 1]),
-        room=st.integers(0, 4),
-        until=TIMES,
-        victims=st.integers(0, 4),
+        grant=GRANTS,
     )
-    def append(self, name: str, kinds: list[bool], wrong: int, room: int, until: float | None, victims: int) -> None:
+    def append(self, name: str, kinds: list[bool], wrong: int, grant: Grant) -> None:
         """At the head all is appended and the grant is set; elsewhere nothing happens."""
         stream = self.streams.get(name, Stream())
         head, events = len(stream.events), self.next_events(kinds)
-        run = range(0 if room else victims)
-        grant = Grant(room, until, Offsets((run,) if run else ()))
         if wrong:
             with pytest.raises(ConflictError):
                 self.log.append(name, events, expected_head=head + wrong, grant=grant)
             return
         assert self.log.append(name, events, expected_head=head, grant=grant) == head + len(events)
         stream.events += events
-        stream.granted_from, stream.room, stream.until, stream.victims = len(stream.events), room, until, list(run)
+        stream.granted_from, stream.room = len(stream.events), grant.room
+        stream.until, stream.victims = grant.until, list(grant.victims)
         self.streams[name] = stream
 
     @rule(name=NAMES, length=st.integers(1, 3))

@@ -89,9 +89,10 @@ class ReplayBufferSpec(Rules):
             history = list(self.buffer.events(user_id))
             checkpoint = self.log.checkpoint(user_id)
             state = checkpoint.state if checkpoint else BufferState()
+            every = 1 + len(history) // 30  # of a long history, samples
             for recorded in history:
                 assert recorded.offset == state.head, "offsets are not dense"
-                assert self.buffer.state_at(user_id, state.head) == state
+                assert state.head % every or self.buffer.state_at(user_id, state.head) == state
                 state = evolve(state, recorded.event)
             assert state == kept
 

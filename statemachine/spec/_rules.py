@@ -34,6 +34,15 @@ class Rules(World):
         offsets = self.call(refusal, lambda: self.buffer.add_measurements(user_id, iter(batch)))
         assert offsets is None or len(offsets) == count
 
+    @rule(user_id=USERS, count=st.integers(2, 200))
+    def add_a_burst(self, user_id: str, count: int) -> None:
+        """Many arrive one by one."""
+        for measurement in self.new(count):
+            self.call(
+                self.add(user_id, [measurement]),
+                lambda measurement=measurement: self.buffer.add_measurement(user_id, measurement),  # type: ignore[misc]
+            )
+
     @rule(user_id=USERS)
     def add_from_a_failing_source(self, user_id: str) -> None:
         """The source of a batch fails half-way: nothing of it is added."""
