@@ -21,6 +21,7 @@ from statemachine._errors import InvalidArgumentError, ReplayBufferError, Rollba
 from statemachine._reading import Reading
 from statemachine._rollbacks import AbortHook, EvictHook
 from statemachine._snapshot import FrozenSnapshot
+from statemachine._state import BufferState
 
 M = TypeVar("M")
 
@@ -326,12 +327,11 @@ class ReplayBuffer(Reading[M]):
         """
         moved = []
         for user_id in self._log.overdue(self._clock()):
-            before = self._journal.state(user_id)
-            if before is not None:
-                self._expire(user_id, before)
-                self._rollbacks.run(user_id)
-                if self._journal.state(user_id) != before:
-                    moved.append(user_id)
+            before = self._journal.state(user_id) or BufferState()
+            self._expire(user_id, before)
+            self._rollbacks.run(user_id)
+            if (self._journal.state(user_id) or before).phase != before.phase:
+                moved.append(user_id)
         return moved
 
     @property

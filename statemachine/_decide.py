@@ -142,7 +142,7 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
         case FinishAbort(version=version):
             aborting = state.phase == "aborting" and state.version == version
             return [AbortFinished(version)] if aborting else []
-        case ClearBuffer():
+        case _:  # ClearBuffer
             _check(state, "clear_buffer")
             return [BufferCleared(state.head)]
 

@@ -665,7 +665,7 @@ def test_what_is_cut_off_at_the_bound_can_be_folded_from_there() -> None:
     kept: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), BufferConfig(max_measurements=7))
     buffer = ReplayBuffer(log, BufferConfig(max_measurements=7))
     starts = set()
-    for number in range(500):
+    for number in range(300):
         assert buffer.add_measurement("ann", number) == kept.add_measurement("ann", number)
         checkpoint = log.checkpoint("ann")
         start = checkpoint.offset if checkpoint else 0
@@ -674,9 +674,9 @@ def test_what_is_cut_off_at_the_bound_can_be_folded_from_there() -> None:
         assert list(buffer.events("ann")) == list(kept.events("ann", start))
         assert buffer.audit("ann").ok
         assert ReplayBuffer(log).state("ann") == kept.state("ann")
-    assert len(starts) > 5, "nothing was cut off"
+    assert len(starts) > 3, "nothing was cut off"
     with buffer.snapshot("ann") as frozen:
-        assert list(frozen) == list(range(493, 500))
+        assert list(frozen) == list(range(293, 300))
 
 
 def test_two_buffers_on_one_log_agree(clock: Clock) -> None:

@@ -250,3 +250,24 @@ def test_many_threads_on_one_full_user() -> None:
     added = [r.event.measurement for r in buffer.events("ann") if hasattr(r.event, "measurement")]
     for writer in range(4):
         assert [number for by, number in added if by == writer] == list(range(1500))
+
+
+def test_of_two_that_create_a_stream_one_waits_and_adds_to_it() -> None:
+    """Two first adds of a user at once: both are kept, in one stream."""
+    log: MemoryLog[int] = MemoryLog()
+    buffer = ReplayBuffer(log)
+    creating = log._creating
+
+    class Slow:
+        """The lock, taken when another thread has just let go of it."""
+
+        def __enter__(self) -> None:
+            log._creating = creating
+            buffer.add_measurement("ann", 1)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    log._creating = Slow()  # type: ignore[assignment]
+    buffer.add_measurement("ann", 2)
+    assert buffer.measurements("ann") == [1, 2]
+    assert list(buffer.users()) == ["ann"]

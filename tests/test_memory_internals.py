@@ -94,7 +94,7 @@ def test_what_a_grant_evicts_is_cut_off_where_the_grant_says_how(count: int) -> 
     assert position is not None
     assert position.head == 2 + 2 * count
     assert position.head - position.start <= 2 + 2 * 128
-    assert (checkpoint is None) == (position.start == 0) == (count < 65)
+    assert (checkpoint is None) == (position.start == 0) == (count < 66)
     assert checkpoint is None or checkpoint.state == f"at {position.start}"
     assert [recorded.offset for recorded in log.read("ann", position.start)] == list(
         range(position.start, position.head)

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
+import statemachine
 from events._neighbours import CLAIMED_BY, refuse_neighbours
 
 
@@ -61,3 +63,11 @@ def test_refuse_neighbours_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=f"the distribution {name} 9.9 is installed"):
         refuse_neighbours()
+
+
+def test_a_hidden_events_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same within this process: what `statemachine` says when `events` is a stranger's."""
+    source = Path(statemachine.__file__)
+    monkeypatch.setitem(sys.modules, "events", types.ModuleType("events"))
+    with pytest.raises(ImportError, match="The usual culprit is the distribution Events"):
+        exec(compile(source.read_text(encoding="utf-8"), source, "exec"), {"__name__": "statemachine"})

@@ -3,12 +3,16 @@
 import ast
 import inspect
 import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
 
-from events import MemoryLog
-from statemachine import FrozenSnapshot, ReplayBuffer, spec
+from events import MeasurementsEvicted, MemoryLog, ReplayCompleted, SnapshotBegun
+from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer, spec
 from statemachine.spec import ReplayBufferSpec, _rules, _world
 
 LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
@@ -28,9 +32,9 @@ class KeepingHistorySpec(ReplayBufferSpec):
 
 
 TestTruncating = ReplayBufferSpec.TestCase
-TestTruncating.settings = settings(max_examples=5000 if LONG else 150, stateful_step_count=50)
+TestTruncating.settings = settings(max_examples=5000 if LONG else 60, stateful_step_count=40)
 TestKeepingHistory = KeepingHistorySpec.TestCase
-TestKeepingHistory.settings = settings(max_examples=2000 if LONG else 50, stateful_step_count=50)
+TestKeepingHistory.settings = settings(max_examples=1000 if LONG else 15, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("public", [ReplayBuffer, FrozenSnapshot])
@@ -46,3 +50,155 @@ def test_every_public_operation_is_covered(public: type) -> None:
 def _is_object(node: ast.expr) -> bool:
     """Whether the expression is the specification's buffer, or a snapshot object."""
     return ast.unparse(node) in ("self.buffer", "frozen")
+
+
+class Draws:
+    """Stands in for what hypothesis would draw."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values: Iterator[Any] = iter(values)
+
+    def draw(self, strategy: object) -> Any:
+        return next(self.values)
+
+
+INVARIANTS = [
+    "users_are_those_that_added",
+    "every_measurement_is_accounted_for",
+    "frozen_measurements_never_change",
+    "offsets_only_go_forward",
+    "state_is_a_fold",
+    "bounds_hold",
+]
+
+
+def test_by_hand() -> None:
+    """One history that takes every rule both ways, whatever hypothesis happens to draw."""
+    machine = ReplayBufferSpec()
+    machine.teardown()  # before a start there is nothing to end
+    machine.start(Draws(BufferConfig(max_measurements=3, pending_factor=1)), rolls_back=True, archives=True)
+    ann = Draws(*["ann"] * 100)
+    steps: list[Any] = [
+        lambda: machine.add_measurements("ann", 0),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.ask("ann"),
+        lambda: machine.add_measurement("ann"),
+        lambda: machine.add_measurements("ann", 0),
+        lambda: machine.add_measurements("ann", 5),
+        lambda: machine.add_from_a_failing_source("ann"),
+        lambda: machine.racing_begins(ann),
+        lambda: machine.racing_begins(ann),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.clear_buffer(ann),
+        lambda: machine.complete_replay(ann, "any"),
+        lambda: machine.finalize_snapshot(ann, "stale"),
+        lambda: machine.finalize_snapshot(ann, "current"),
+        lambda: machine.snapshot(ann, fails=False),
+        lambda: machine.renew_lease(ann, "future"),
+        lambda: machine.renew_lease(ann, "any"),
+        lambda: machine.add_a_burst("ann", 9),
+        lambda: machine.use_a_snapshot_object(Draws("ann", machine.snapshots["ann"][0]), "renew"),
+        lambda: machine.use_a_snapshot_object(Draws("ann", machine.snapshots["ann"][0]), "complete"),
+        lambda: machine.use_a_snapshot_object(Draws("ann", machine.snapshots["ann"][0]), "abort"),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.finalize_snapshot(ann, "any"),
+        lambda: machine.drop_all_memory(),
+        lambda: machine.complete_replay(ann, "current"),
+        lambda: machine.drop_all_memory(),
+        lambda: machine.snapshot(ann, fails=True),
+        lambda: machine.snapshot(ann, fails=False),
+        lambda: machine.clear_buffer(ann),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.abort_snapshot(ann, "current"),
+        lambda: machine.abort_snapshot(ann, "any"),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.time_passes(30.0),
+        lambda: machine.add_measurement("ann"),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.finalize_snapshot(ann, "any"),
+        lambda: machine.use_a_snapshot_object(Draws("ann", machine.snapshots["ann"][-1]), "abort"),
+        lambda: machine.hooks_change_their_mind(),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.time_passes(30.0),
+        lambda: machine.add_measurement("ann"),
+        lambda: machine.expire_overdue(),
+        lambda: machine.drop_all_memory(),
+        lambda: machine.hooks_change_their_mind(),
+        lambda: machine.expire_overdue(),
+        lambda: machine.begin_snapshot("ann"),
+        lambda: machine.hooks_change_their_mind(),
+        lambda: machine.abort_snapshot(ann, "any"),
+        lambda: machine.ask("ann"),
+        lambda: machine.add_a_burst("bob", 70),
+        lambda: machine.ask("bob"),
+    ]
+    for step in steps:
+        step()
+        for invariant in INVARIANTS:
+            getattr(machine, invariant)()
+    assert machine.pick(Draws("bob"), "idle") == "bob"
+    machine.teardown()
+    assert set(machine.replayed) == {"ann"}
+    assert machine.rollbacks != []
+
+
+# Canaries: buffers that break a rule, each of which the specification must catch.
+
+
+class ClearsToHead(MemoryLog[int]):
+    """What the usual buffer does: a completion clears all there is."""
+
+    def append(self, stream: str, events: Sequence[Any], **options: Any) -> int:
+        head = super().append(stream, events, **options)
+        if isinstance(events[-1], ReplayCompleted):
+            self._tails[stream].items[:] = [None] * len(self._tails[stream].items)
+        return head
+
+
+class ForgetsEvictions(MemoryLog[int]):
+    """Evicts without a record."""
+
+    def append(self, stream: str, events: Sequence[Any], **options: Any) -> int:
+        kept = [event for event in events if not isinstance(event, MeasurementsEvicted)]
+        return super().append(stream, kept, **options)
+
+
+class BeginsWithoutLooking(MemoryLog[int]):
+    """Lets a begin through whatever the head is."""
+
+    def append(self, stream: str, events: Sequence[Any], *, expected_head: int, **options: Any) -> int:
+        if isinstance(events[0], SnapshotBegun):
+            self.measurements(stream, range(0))
+            expected_head = self._tails[stream].start + len(self._tails[stream].items)
+            events = [SnapshotBegun(1, None, events[0].deadline)]
+        return super().append(stream, events, expected_head=expected_head, **options)
+
+
+class ForgetsDeadlines(MemoryLog[int]):
+    """The sweep finds nobody."""
+
+    def overdue(self, now: float) -> list[str]:
+        return []
+
+
+@pytest.mark.parametrize("broken", [ClearsToHead, ForgetsEvictions, BeginsWithoutLooking, ForgetsDeadlines])
+def test_a_broken_buffer_is_caught(broken: type[MemoryLog[int]]) -> None:
+    """The specification is worth something only if it fails for what is wrong."""
+
+    class Broken(ReplayBufferSpec):
+        configs = st.just(BufferConfig(max_measurements=2))
+
+        def make_log(self) -> MemoryLog[int]:
+            return broken()
+
+    search = settings(max_examples=500, phases=[Phase.generate], database=None, report_multiple_bugs=False)
+    with pytest.raises(BaseException, match=r".") as caught:
+        run_state_machine_as_test(Broken, settings=search)
+    assert isinstance(caught.value, AssertionError | LookupError | TypeError | ValueError | ExceptionGroup)
+
+
+def test_a_refusal_that_does_not_come_is_caught() -> None:
+    """The specification notices a call that should have been refused."""
+    machine = ReplayBufferSpec()
+    with pytest.raises(AssertionError, match="'accepted' instead of KeyError"):
+        machine.call(KeyError, lambda: "accepted")  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ class Rules(World):
         offsets = self.call(refusal, lambda: self.buffer.add_measurements(user_id, iter(batch)))
         assert offsets is None or len(offsets) == count
 
-    @rule(user_id=USERS, count=st.integers(2, 200))
+    @rule(user_id=USERS, count=st.integers(2, 70))
     def add_a_burst(self, user_id: str, count: int) -> None:
         """Many arrive one by one."""
         for measurement in self.new(count):
@@ -72,7 +72,7 @@ class Rules(World):
     @rule(data=st.data())
     def racing_begins(self, data: st.DataObject) -> None:
         """Two threads begin at once: exactly one wins, unless a snapshot is in progress already."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "idle")
         model = self.model(user_id)
         self.buffer.state(user_id)  # so that the expiry of an overdue one is not part of the race
         barrier, outcomes = Barrier(2), []
@@ -99,7 +99,7 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS)
     def finalize_snapshot(self, data: st.DataObject, which: str) -> None:
         """The frozen measurements are handed out."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "snapshotting")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("finalize_snapshot", version)
@@ -113,7 +113,7 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS)
     def complete_replay(self, data: st.DataObject, which: str) -> None:
         """A replay completes: exactly what was frozen leaves."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "replaying")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("complete_replay", version)
@@ -126,7 +126,7 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS)
     def renew_lease(self, data: st.DataObject, which: str) -> None:
         """A replay asks for more time."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "replaying")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("renew_lease", version)
@@ -138,7 +138,7 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS)
     def abort_snapshot(self, data: st.DataObject, which: str) -> None:
         """A snapshot is given up, and the rollback succeeds or fails."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "replaying")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("abort_snapshot", version)
@@ -153,7 +153,7 @@ class Rules(World):
     @rule(data=st.data())
     def clear_buffer(self, data: st.DataObject) -> None:
         """The application drops what is live."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "idle")
         model = self.model(user_id)
         refusal = model.refusal("clear_buffer")
         self.call(refusal, lambda: self.buffer.clear_buffer(user_id))
@@ -164,7 +164,7 @@ class Rules(World):
     @rule(data=st.data(), fails=st.booleans())
     def snapshot(self, data: st.DataObject, fails: bool) -> None:
         """A replay as a `with` block, in which a measurement arrives and which may fail."""
-        user_id = data.draw(st.sampled_from(self.known))
+        user_id = self.pick(data, "idle")
         model = self.model(user_id)
         (measurement,) = batch = self.new(1)
         if model.refusal("begin_snapshot") is not None:

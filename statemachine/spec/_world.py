@@ -105,6 +105,11 @@ class World(RuleBasedStateMachine):
         """The users that have ever had a measurement."""
         return [user_id for user_id, model in self.models.items() if model.added]
 
+    def pick(self, data: st.DataObject, phase: str) -> str:
+        """One of the known users, and most often one for whom something is legal because of the phase."""
+        ready = [user_id for user_id in self.known if self.models[user_id].phase == phase]
+        return data.draw(st.sampled_from(ready * 3 + self.known))
+
     @property
     def rollback_works(self) -> bool:
         """Whether an abort that begins now is finished at once."""
