@@ -65,6 +65,7 @@ class Grant:
             these offsets, until they run out. A log may ignore them.
         checkpoint_at: where given, everything below the next victim is dead, and a log that does not keep history may
             truncate it; this gives the fold's state at the new start, at any later time.
+        issuer: who gave it, as a value; adds that do not come with the same value are not within it.
 
     Example:
         >>> Grant(room=100).room
@@ -75,6 +76,7 @@ class Grant:
     until: float | None = None
     victims: Offsets = field(default=NO_OFFSETS)
     checkpoint_at: Callable[[int], Any] | None = None
+    issuer: Any = None
 
     @victims.validator
     def _either_room_or_victims(self, _attribute: object, victims: Offsets) -> None:
@@ -127,10 +129,10 @@ class EventLog(Protocol[M]):
     @property
     def tails(self) -> Mapping[str, Tail[M]]: ...  # pragma: no cover - a declaration
 
-    def add(self, stream: str, measurement: M, clock: Clock) -> int | None:
+    def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """Append one `MeasurementAdded` within the stream's grant; its offset, or None where that does not allow it."""
 
-    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock) -> int | None:
+    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """The same for several (at least one), all or none; the offset of the first. Their offsets are consecutive."""
 
     def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:

@@ -44,12 +44,12 @@ class MemoryLog(Generic[M]):
         """The open ends of the streams, by stream."""
         return self._tails
 
-    def add(self, stream: str, measurement: M, clock: Clock) -> int | None:
+    def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""
         tail = self._tails.get(stream)
-        return None if tail is None else tail.add(measurement, clock)
+        return None if tail is None else tail.add(measurement, clock, issuer)
 
-    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock) -> int | None:
+    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add_many`."""
         tail = self._tails.get(stream)
         if tail is None:
@@ -57,7 +57,8 @@ class MemoryLog(Generic[M]):
         batch = tuple(measurements)  # if reading them raises, nothing has happened yet
         with tail.lock:
             first = len(tail.items)
-            if first + len(batch) > tail.full_at or (tail.until is not None and clock() >= tail.until):
+            late = tail.until is not None and not clock() < tail.until
+            if late or tail.issuer != issuer or first + len(batch) > tail.full_at:
                 return None
             tail.items += batch
             return tail.start + first
@@ -88,14 +89,15 @@ class MemoryLog(Generic[M]):
         head = tail.start + len(tail.items)
         if head != expected_head:
             raise ConflictError(stream, expected_head, head)
-        _end_eviction(tail, head)
+        _end_grant(tail, head, len(events))
+        slots: list[Any] = []
         for offset, event in enumerate(events, head):
             if type(event) is MeasurementAdded:
-                tail.items.append(event.measurement)
+                slots.append(event.measurement)
             else:
-                control = Control(offset, event)
-                tail.items.append(control)
-                tail.marks.append(control)
+                slots.append(Control(offset, event))
+                tail.marks.append(slots[-1])
+        tail.items += slots  # one step, after which they are there: an interrupt comes before or after it
         self._set_grant(stream, tail, grant)
         return tail.granted_from
 
@@ -104,7 +106,7 @@ class MemoryLog(Generic[M]):
         tail.granted_from = tail.start + length
         tail.full_at = length + grant.room
         tail.evicts_to = length + 2 * len(grant.victims)
-        tail.eviction, tail.trim_at = None, NEVER
+        tail.trim_at, tail.issuer = NEVER, grant.issuer
         if grant.victims:
             tail.eviction = Eviction(tail.granted_from, grant.victims, grant.checkpoint_at)
             tail.marks.append(tail.eviction)
@@ -175,8 +177,9 @@ class MemoryLog(Generic[M]):
                 raise ValueError(f"stream {stream!r}: cannot truncate before {before}, which is above the head")
             if before <= tail.start:
                 return
-            tail.drop(before)
+            garbage = tail.drop(before)
             tail.checkpoint, tail.checkpoint_at = state, None
+        del garbage  # not under the lock: measurements may have finalizers that come back here
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """See `EventLog.checkpoint`."""
@@ -215,12 +218,15 @@ def _check_kept(stream: str, tail: Tail[Any], offset: int) -> None:
         raise TruncatedError(stream, offset, tail.start)
 
 
-def _end_eviction(tail: Tail[Any], head: int) -> None:
-    """Close the grant of evictions that the coming append replaces; one that was never used leaves no mark."""
+def _end_grant(tail: Tail[Any], head: int, coming: int) -> None:
+    """Nothing more is added within the grant that the coming events replace; evictions never used leave no mark."""
+    tail.full_at = tail.evicts_to = 0
+    tail.granted_from = head + coming
     if tail.eviction is not None:
         tail.eviction.stop = head
         if tail.eviction.offset == head:
             tail.marks.pop()
+        tail.eviction = None
 
 
 def _event(item: Any, offset: int) -> Event:

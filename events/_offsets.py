@@ -34,11 +34,12 @@ class Offsets:
 
     def __getitem__(self, place: int) -> int:
         """The offset at `place`, counted from 0."""
-        for run in self.runs:
-            if place < len(run):
-                return run[place]
-            place -= len(run)
-        raise IndexError(place)
+        if place >= 0:
+            for run in self.runs:
+                if place < len(run):
+                    return run[place]
+                place -= len(run)
+        raise IndexError(f"{place} of {len(self)} offsets")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Offsets):

@@ -67,6 +67,7 @@ class Tail(Generic[M]):
         evicts_to: length of `items` up to which they may be added with `eviction` after each.
         trim_at: length of `items` from which such an add is to call `trim`.
         until: the time from which none may be added without a decision, or None.
+        issuer: who may add within the grant.
         granted_from: the offset after the last event that was decided rather than granted.
         checkpoint: the fold's state at `start`, unless `checkpoint_at` is there to give it.
     """
@@ -78,6 +79,7 @@ class Tail(Generic[M]):
         "evicts_to",
         "full_at",
         "granted_from",
+        "issuer",
         "items",
         "lock",
         "marks",
@@ -96,14 +98,15 @@ class Tail(Generic[M]):
         self.trim_at = NEVER
         self.eviction: Eviction | None = None
         self.until: float | None = None
+        self.issuer: Any = None
         self.granted_from = 0
         self.checkpoint: Any = None
         self.checkpoint_at: Callable[[int], Any] | None = None
 
-    def add(self, measurement: M, clock: Callable[[], float]) -> int | None:
+    def add(self, measurement: M, clock: Callable[[], float], issuer: Any = None) -> int | None:
         """Append within the grant; the offset, or None where the grant does not allow it."""
         with self.lock:
-            if self.until is None or clock() < self.until:
+            if self.issuer == issuer and (self.until is None or clock() < self.until):
                 items = self.items
                 length = len(items)
                 if length < self.full_at:
@@ -113,26 +116,30 @@ class Tail(Generic[M]):
                     items += (measurement, self.eviction)
                     offset = self.start + length
                     if length >= self.trim_at:
-                        self.trim()
+                        _garbage = self.trim()  # lives until this function has returned
                     return offset
         return None
 
-    def trim(self) -> None:
+    def trim(self) -> list[Any]:
         """Drop what was evicted under the grant, once that has come to what was added under it.
 
-        To be called under the lock, with `eviction` set.
+        To be called under the lock, with `eviction` set. What is returned must be let go of after the lock is: the
+        measurements may have finalizers that come back here.
         """
         eviction: Any = self.eviction
         evicted = (self.start + len(self.items) - eviction.offset) // 2
         oldest = eviction.victims[evicted] if evicted < len(eviction.victims) else 0
+        garbage: list[Any] = []
         if oldest >= eviction.offset:
-            self.drop(oldest)
+            garbage = self.drop(oldest)
             self.checkpoint_at = eviction.checkpoint_at
         self.trim_at = len(self.items) + TRIM
+        return garbage
 
-    def drop(self, before: int) -> None:
-        """Forget the slots and marks below offset `before`. To be called under the lock."""
+    def drop(self, before: int) -> list[Any]:
+        """Take out the slots and marks below offset `before`, under the lock; let go of the slots after it."""
         dropped = before - self.start
+        garbage = self.items[:dropped]
         del self.items[:dropped]
         self.full_at -= dropped
         self.evicts_to -= dropped
@@ -143,3 +150,4 @@ class Tail(Generic[M]):
             last = self.marks[first - 1]
             first -= isinstance(last, Eviction) and last.reaches(before)
         del self.marks[:first]
+        return garbage

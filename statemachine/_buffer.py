@@ -17,7 +17,7 @@ from statemachine._decide import (
     RenewLease,
 )
 from statemachine._declaration import IN_PROGRESS
-from statemachine._errors import InvalidArgumentError, ReplayBufferError, RollbackError
+from statemachine._errors import InvalidArgumentError, ReplayBufferError, RollbackError, described
 from statemachine._reading import Reading
 from statemachine._rollbacks import AbortHook, EvictHook
 from statemachine._snapshot import FrozenSnapshot
@@ -66,7 +66,7 @@ class ReplayBuffer(Reading[M]):
         on_evict: EvictHook | None = None,
     ) -> None:
         super().__init__(MemoryLog() if log is None else log, config, clock, on_abort, on_evict)
-        self._tails = self._log.tails
+        self._tails, self._issuer = self._log.tails, self._journal.issuer
 
     def add_measurement(self, user_id: str, measurement: M) -> int:
         """Record a measurement; any object will do, and it comes back as it went in.
@@ -91,7 +91,7 @@ class ReplayBuffer(Reading[M]):
         except (KeyError, TypeError):
             return self._add_beyond_grant(user_id, measurement)
         with tail.lock:  # Tail.add, written out: the call would cost a tenth of an add (make bench)
-            if tail.until is None or self._clock() < tail.until:
+            if tail.issuer is self._issuer and (tail.until is None or self._clock() < tail.until):
                 items = tail.items
                 length = len(items)
                 if length < tail.full_at:
@@ -101,7 +101,7 @@ class ReplayBuffer(Reading[M]):
                     items += (measurement, tail.eviction)
                     offset = tail.start + length
                     if length >= tail.trim_at:
-                        tail.trim()
+                        _garbage = tail.trim()  # lives until this function has returned
                     return offset
         return self._add_beyond_grant(user_id, measurement)
 
@@ -130,7 +130,7 @@ class ReplayBuffer(Reading[M]):
         if not batch:
             position = self._log.position(user_id)
             return range(position.head, position.head) if position else range(0)
-        offset = self._log.add_many(user_id, batch, self._clock)
+        offset = self._log.add_many(user_id, batch, self._clock, self._issuer)
         if offset is None:
             offset = self._add(user_id, batch)
         return range(offset, offset + len(batch))
@@ -155,7 +155,7 @@ class ReplayBuffer(Reading[M]):
             1
         """
         self._touch(user_id)
-        now = self._clock()
+        now = self._now()
         command = BeginSnapshot(now, now if timestamp is None else timestamp)
         return self._record(user_id, command).after.version
 
@@ -178,7 +178,7 @@ class ReplayBuffer(Reading[M]):
             <FrozenSnapshot of user 'ann', version 1: 1 measurements in [0, 1)>
         """
         self._touch(user_id, version)
-        state = self._record(user_id, FinalizeSnapshot(self._clock(), version)).after
+        state = self._record(user_id, FinalizeSnapshot(self._now(), version)).after
         assert state.frozen_offset is not None  # as in every state but idle
         return FrozenSnapshot(
             user_id=user_id,
@@ -230,7 +230,7 @@ class ReplayBuffer(Reading[M]):
             310.0
         """
         self._touch(user_id, version)
-        self._record(user_id, RenewLease(self._clock(), version))
+        self._record(user_id, RenewLease(self._now(), version))
 
     def abort_snapshot(self, user_id: str, reason: str = "", version: int | None = None) -> None:
         """Give the snapshot up: frozen and pending measurements are simply live again. Then `on_abort` runs.
@@ -258,9 +258,11 @@ class ReplayBuffer(Reading[M]):
         state = self._touch(user_id, version)
         if version is None and state.phase in IN_PROGRESS:
             version = state.version
-        finish = not self._rollbacks.needed(user_id, state.version)
-        self._record(user_id, AbortSnapshot(version, reason, finish))
-        error = None if finish else self._rollbacks.run(user_id)
+        outcome = self._record(
+            user_id,
+            lambda found: AbortSnapshot(version, reason, not self._rollbacks.needed(user_id, found.version)),
+        )
+        error = self._rollbacks.run(user_id, insist=True) if outcome.after.phase == "aborting" else None
         if error is not None:
             raise RollbackError(
                 f"the rollback of snapshot {state.version} failed ({error!r}); the user stays in aborting until "
@@ -303,7 +305,7 @@ class ReplayBuffer(Reading[M]):
             yield frozen
         except BaseException as error:
             with suppress(ReplayBufferError):  # expired meanwhile, or the hook failed: the first error matters
-                self.abort_snapshot(user_id, repr(error), version)
+                self.abort_snapshot(user_id, described(error), version)
             raise
         if not frozen.settled:
             frozen.complete()
@@ -325,8 +327,9 @@ class ReplayBuffer(Reading[M]):
             >>> buffer.expire_overdue()
             ['ann']
         """
+        self._check_open()
         moved = []
-        for user_id in self._log.overdue(self._clock()):
+        for user_id in self._log.overdue(self._now()):
             before = self._journal.state(user_id) or BufferState()
             self._expire(user_id, before)
             self._rollbacks.run(user_id)
@@ -366,5 +369,5 @@ class ReplayBuffer(Reading[M]):
     def _add_beyond_grant(self, user_id: str, measurement: M) -> int:
         """An add that the log's tail could not take by itself."""
         self._check_user(user_id)
-        offset = self._log.add(user_id, measurement, self._clock)
+        offset = self._log.add(user_id, measurement, self._clock, self._issuer)
         return self._add(user_id, (measurement,)) if offset is None else offset

@@ -1,21 +1,23 @@
 """`BufferConfig`: the bounds and timeouts of a buffer, checked when made."""
 
-from math import isfinite
 from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 
 from statemachine._errors import InvalidArgumentError
 
+MOST = 2**40
+"""More than will ever be held or waited for, and few enough to compute with."""
+
 
 def _positive(_config: object, attribute: "Attribute[Any]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-        raise InvalidArgumentError(f"{attribute.name} must be a positive, finite number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
+        raise InvalidArgumentError(f"{attribute.name} must be a positive, finite number (to 2**40), not {value!r}")
 
 
 def _whole(_config: object, attribute: "Attribute[Any]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidArgumentError(f"{attribute.name} must be a whole number of at least 1, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        raise InvalidArgumentError(f"{attribute.name} must be a whole number from 1 to 2**40, not {value!r}")
 
 
 def _policy(_config: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -44,7 +46,7 @@ class BufferConfig:
         >>> BufferConfig(replay_timeout=-1)
         Traceback (most recent call last):
         ...
-        statemachine._errors.InvalidArgumentError: replay_timeout must be a positive, finite number, not -1
+        statemachine._errors.InvalidArgumentError: replay_timeout must be a positive, finite number (to 2**40), not -1
     """
 
     max_measurements: int = field(default=100, validator=_whole)

@@ -209,6 +209,8 @@ def _refusal(state: BufferState, trigger: str) -> tuple[type[IllegalTriggerError
     """The kind of error for a trigger that the lifecycle refuses, and a hint what to do."""
     if state.phase == "idle":
         return NoSnapshotError, "no snapshot is in progress; begin one with begin_snapshot"
+    if trigger in ("begin_snapshot", "clear_buffer") and state.phase == "aborting":
+        return SnapshotInProgressError, "the rollback has not succeeded yet; expire_overdue() tries it again"
     if trigger in ("begin_snapshot", "clear_buffer"):
         return SnapshotInProgressError, f"wait until snapshot {state.version} is completed, or abort it"
     if state.phase == "snapshotting":

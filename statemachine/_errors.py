@@ -88,3 +88,11 @@ class TruncatedHistoryError(ReplayBufferError, LookupError):
 
 class BufferClosedError(ReplayBufferError):
     """The buffer was closed. Nothing was recorded."""
+
+
+def described(error: BaseException) -> str:
+    """An error as the reason of an abort, also where its own `repr` fails."""
+    try:
+        return repr(error)
+    except Exception:
+        return type(error).__name__

@@ -2,6 +2,9 @@
 
 from functools import partial
 from math import inf
+from typing import Any
+
+from attrs import evolve as changed_grant
 
 from events import Grant
 from statemachine._config import BufferConfig
@@ -12,24 +15,25 @@ ENDLESS = 2**40
 """How many evictions are granted: more than will ever come."""
 
 
-def grant(state: BufferState, config: BufferConfig, *, may_evict: bool) -> Grant:
+def grant(state: BufferState, config: BufferConfig, *, may_evict: bool, issuer: Any = None) -> Grant:
     """What may be added from `state` on until somebody has to decide again.
 
     Parameters:
         state: the state at the head.
         config: the bounds.
         may_evict: whether the log may evict by itself, which it may not where a hook has to be told.
+        issuer: who may add within the grant.
     """
     until = -inf if state.phase == "aborting" else state.deadline  # the sweep looks for users left in aborting
     allowed, held = bound(state, config)
     evicts = may_evict and config.on_overflow == "evict_oldest"
     if held < allowed or allowed == 0 or not evicts:
-        return Grant(max(0, allowed - held), until)
+        return Grant(max(0, allowed - held), until, issuer=issuer)
     idle = state.frozen_offset is None
     candidates = state.offsets if idle else state.pending_offsets
     victims = candidates.extended(range(state.head, state.head + 2 * ENDLESS, 2))
-    granted = Grant(0, until, victims)
-    return Grant(0, until, victims, partial(after_grant, state, granted)) if idle else granted
+    granted = Grant(0, until, victims, issuer=issuer)
+    return changed_grant(granted, checkpoint_at=partial(after_grant, state, granted)) if idle else granted
 
 
 def after_grant(state: BufferState, granted: Grant, head: int) -> BufferState:

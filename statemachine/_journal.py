@@ -1,7 +1,8 @@
 """`Journal`: carries the pure part's decisions to the log and keeps each user's latest state. Must not call hooks."""
 
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
@@ -23,6 +24,9 @@ from statemachine._grant import after_grant, grant
 from statemachine._state import BufferState, fold
 
 M = TypeVar("M")
+
+LEAST_DEAD = 16
+"""How many offsets below the oldest live one are not worth a truncation."""
 
 
 @frozen
@@ -51,10 +55,14 @@ class Journal(Generic[M]):
         log: where the events are.
         config: the bounds.
         hand_over: whether evicted measurements are wanted, in which case the log may not evict by itself.
+
+    Attributes:
+        issuer: what stands on this journal's grants: journals with another bound or hook may not use them.
     """
 
     def __init__(self, log: EventLog[M], config: BufferConfig, *, hand_over: bool) -> None:
         self.log, self.config, self._hand_over = log, config, hand_over
+        self.issuer: Any = (config, hand_over)
         self._anchors: dict[str, _Anchor] = {}
 
     def state(self, user_id: str) -> BufferState | None:
@@ -79,8 +87,8 @@ class Journal(Generic[M]):
         """
         return self._folded(user_id, offset)
 
-    def record(self, user_id: str, command: Command) -> Outcome[M]:
-        """Record what `decide` says to the command.
+    def record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
+        """Record what `decide` says to the command, or to the one that is made for the state it finds.
 
         Raises:
             ReplayBufferError: it refuses; nothing was recorded.
@@ -88,13 +96,14 @@ class Journal(Generic[M]):
         while True:
             state, anchor = self._current(user_id)
             before = state or BufferState()
-            events = decide(before, command, self.config)
+            order = command(before) if callable(command) else command
+            events = decide(before, order, self.config)
             if not events:
                 return Outcome(before, before)
             after = _after(before, events)
-            granted = grant(after, self.config, may_evict=not self._hand_over)
+            granted = grant(after, self.config, may_evict=not self._hand_over, issuer=self.issuer)
             try:
-                evicted = self._evicted(user_id, before, command, events) if self._hand_over else ()
+                evicted = self._evicted(user_id, before, order, events) if self._hand_over else ()
                 self.log.append(user_id, events, expected_head=before.head, grant=granted)
             except (ConflictError, TruncatedError):
                 continue
@@ -151,18 +160,17 @@ class Journal(Generic[M]):
         the grant before them, or by a fold.
         """
         ended = any(isinstance(event, ReplayCompleted | BufferCleared) for event in events)
-        if not ended and not isinstance(events[-1], MeasurementsEvicted):
-            return
         position = self.log.position(user_id)
-        if position is None or (not ended and oldest - position.start <= live):
+        if position is None or (not ended and oldest - position.start <= live + LEAST_DEAD):
             return
-        if oldest >= before.head:
-            state = _after(before, events[: oldest - before.head])
-        elif anchor and anchor.grant and anchor.state.head <= oldest:
-            state = after_grant(anchor.state, anchor.grant, oldest)
-        else:
-            state = self._folded(user_id, oldest)
-        self.log.truncate(user_id, oldest, state)
+        with suppress(TruncatedError):  # somebody else has truncated further by now
+            if oldest >= before.head:
+                state = _after(before, events[: oldest - before.head])
+            elif anchor and anchor.grant and anchor.state.head <= oldest:
+                state = after_grant(anchor.state, anchor.grant, oldest)
+            else:
+                state = self._folded(user_id, oldest)
+            self.log.truncate(user_id, oldest, state)
 
 
 def _after(state: BufferState, events: Sequence[Event]) -> BufferState:

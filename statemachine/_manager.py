@@ -9,7 +9,7 @@ from attrs import evolve as changed
 from attrs import frozen
 
 from statemachine._buffer import ReplayBuffer
-from statemachine._errors import ReplayBufferError, RollbackError, StaleSnapshotError
+from statemachine._errors import ReplayBufferError, RollbackError, StaleSnapshotError, described
 from statemachine._snapshot import FrozenSnapshot
 
 M = TypeVar("M")
@@ -145,7 +145,8 @@ class _Run(Generic[M]):
         frozen = self._buffer.finalize_snapshot(self.user_id, self.version)
         self._measurements = len(frozen)
         value = manager._replay(frozen)
-        frozen.complete()
+        if frozen.settled != "completed":  # a replay may complete by itself
+            frozen.complete()
         return ReplayResult(self.user_id, self.version, "completed", self._measurements, value)
 
     def give_up(self, error: BaseException) -> ReplayResult:
@@ -154,10 +155,10 @@ class _Run(Generic[M]):
         outcome: Literal["failed", "stale"] = "failed"
         rollback_error: BaseException | None = None
         try:
-            self._buffer.abort_snapshot(self.user_id, repr(error), self.version)
+            self._buffer.abort_snapshot(self.user_id, described(error), self.version)
         except StaleSnapshotError:
             outcome = "stale"
-            rollback_error = self._buffer._rollbacks.run(self.user_id)
+            rollback_error = self._buffer._rollbacks.run(self.user_id, insist=True)
             if self._buffer.state(self.user_id).phase != "aborting":
                 self._buffer._rollbacks.forget(self.user_id, self.version)
         except RollbackError as failed:

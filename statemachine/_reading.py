@@ -65,6 +65,7 @@ class Reading(Shell[M]):
             >>> list(buffer.users())
             ['ann']
         """
+        self._check_open()
         return self._log.streams()
 
     def events(self, user_id: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:

@@ -45,7 +45,7 @@ class Reaper:
         self._stop = Event()
         self._thread: Thread | None = None
         self.sweeps = 0
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     @property
     def is_running(self) -> bool:
@@ -82,7 +82,7 @@ class Reaper:
             try:
                 self._buffer.expire_overdue()
                 self.error = None
-            except Exception as error:
+            except BaseException as error:  # a hook may raise anything, and this thread is not the one to end
                 self.error = error
                 logger.exception("the sweep failed; the next one follows in %s s", self._interval)
             self.sweeps += 1

@@ -26,6 +26,7 @@ class Rollbacks:
         self._journal, self._on_abort = journal, on_abort
         self._lock = Lock()
         self._running: set[str] = set()
+        self._again: set[str] = set()
         self._own: dict[tuple[str, int], AbortHook] = {}
         self._errors: dict[str, Exception] = {}
 
@@ -49,25 +50,40 @@ class Rollbacks:
         """Whether anything has to run between the begin and the end of this snapshot's abort."""
         return self._on_abort is not None or (user_id, version) in self._own
 
-    def run(self, user_id: str) -> Exception | None:
+    def run(self, user_id: str, *, insist: bool = False) -> Exception | None:
         """Roll back and finish the abort, unless that is done or another thread is doing it.
+
+        Parameters:
+            user_id: whose abort.
+            insist: something has changed that makes it worth another try, so a thread that is at it tries once more.
 
         Returns:
             What the rollback raised, in which case the user stays in `aborting`; or None.
         """
         with self._lock:
             if user_id in self._running:
+                if insist:
+                    self._again.add(user_id)
                 return None
             self._running.add(user_id)
         try:
-            return self._run(user_id)
-        finally:
+            while True:
+                error = self._run(user_id)
+                with self._lock:
+                    if user_id not in self._again:
+                        self._running.discard(user_id)
+                        return error
+                    self._again.discard(user_id)
+        except BaseException:
             with self._lock:
                 self._running.discard(user_id)
+            raise
 
     def _run(self, user_id: str) -> Exception | None:
         state = self._journal.state(user_id)
         if state is None or state.phase != "aborting":
+            with self._lock:
+                self._errors.pop(user_id, None)
             return None
         own = self._own.get((user_id, state.version))
         try:

@@ -1,5 +1,7 @@
 """`Shell`: what every call on a buffer goes through: checks of arguments, expiry on touch, recording. Not public."""
 
+from collections.abc import Callable
+from math import isfinite
 from typing import Generic, TypeVar
 
 from events import Clock, EventLog
@@ -32,14 +34,22 @@ class Shell(Generic[M]):
     ) -> None:
         if not isinstance(config, BufferConfig):
             raise InvalidArgumentError(f"config must be a BufferConfig, not {config!r}")
+        if not hasattr(log, "tails"):
+            raise InvalidArgumentError(f"log must be an EventLog, not {log!r}")
+        for name, hook in (("clock", clock), ("on_abort", on_abort), ("on_evict", on_evict)):
+            if hook is not None and not callable(hook):
+                raise InvalidArgumentError(f"{name} must be a function, not {hook!r}")
         self._log, self._clock, self._on_evict = log, clock, on_evict
         self._journal = Journal(log, config, hand_over=on_evict is not None)
         self._rollbacks = Rollbacks(self._journal, on_abort)
         self._closed = False
 
-    def _check_user(self, user_id: str) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise BufferClosedError("the buffer was closed; make a new one on the log to go on")
+
+    def _check_user(self, user_id: str) -> None:
+        self._check_open()
         if not isinstance(user_id, str) or not user_id:
             raise InvalidArgumentError(f"a user id must be a non-empty string, not {user_id!r}")
 
@@ -63,14 +73,22 @@ class Shell(Generic[M]):
 
     def _expire(self, user_id: str, state: BufferState) -> bool:
         """Expire the snapshot in progress if it is overdue, and tell whether it was."""
-        now = self._clock()
-        if not state.is_overdue(now):
+        if state.deadline is None or not state.is_overdue(now := self._now()):
             return False
-        finish = not self._rollbacks.needed(user_id, state.version)
-        self._journal.record(user_id, ExpireSnapshot(now, state.version, finish))
+        self._journal.record(
+            user_id,
+            lambda found: ExpireSnapshot(now, state.version, not self._rollbacks.needed(user_id, found.version)),
+        )
         return True
 
-    def _record(self, user_id: str, command: Command) -> Outcome[M]:
+    def _now(self) -> float:
+        """The time, if the clock is in its right mind: a deadline that is no number would never come."""
+        now = self._clock()
+        if isinstance(now, bool) or not isinstance(now, int | float) or not isfinite(now):
+            raise InvalidArgumentError(f"the clock must give a finite number of seconds, not {now!r}")
+        return now
+
+    def _record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
         """Record a command; a refusal learns whom it concerns."""
         try:
             return self._journal.record(user_id, command)
@@ -84,11 +102,11 @@ class Shell(Generic[M]):
         expired = state is not None and self._expire(user_id, state)
         try:
             outcome = self._record(user_id, AddMeasurements(batch))
+            if outcome.evicted and self._on_evict is not None:
+                self._hand_over(user_id, outcome, self._on_evict)
         finally:
             if expired:
                 self._rollbacks.run(user_id)
-        if outcome.evicted and self._on_evict is not None:
-            self._hand_over(user_id, outcome, self._on_evict)
         return outcome.before.head
 
     def _hand_over(self, user_id: str, outcome: Outcome[M], on_evict: EvictHook) -> None:

@@ -118,9 +118,9 @@ class FrozenSnapshot(Sequence[M]):
         self._owner.renew_lease(self.user_id, self.version)
 
     @property
-    def settled(self) -> bool:
-        """Whether this object's `complete` or `abort` has succeeded."""
-        return bool(self._settled)
+    def settled(self) -> str:
+        """`"completed"` or `"aborted"` once this object's `complete` or `abort` has succeeded, else `""`."""
+        return self._settled[0] if self._settled else ""
 
     def _chunks(self, offsets: Offsets) -> Iterator[Sequence[M]]:
         for run in offsets.runs:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import statemachine
-from events import MeasurementAdded, MeasurementsEvicted, MemoryLog, Recorded, SnapshotBegun, SnapshotExpired
+from events import Grant, MeasurementAdded, MeasurementsEvicted, MemoryLog, Recorded, SnapshotBegun, SnapshotExpired
 from statemachine import (
     BufferClosedError,
     BufferConfig,
@@ -210,7 +210,13 @@ def test_a_closed_buffer_refuses(buffer: ReplayBuffer[Any]) -> None:
     """After close every call is refused, adds of known users too."""
     with buffer:
         pass
-    for call in (lambda: buffer.add_measurement("ann", 4), lambda: buffer.state("ann")):
+    calls = (
+        lambda: buffer.add_measurement("ann", 4),
+        lambda: buffer.state("ann"),
+        buffer.users,
+        buffer.expire_overdue,
+    )
+    for call in calls:
         with pytest.raises(BufferClosedError, match="make a new one on the log"):
             call()
 
@@ -695,3 +701,116 @@ def test_two_buffers_on_one_log_agree(clock: Clock) -> None:
         assert small.state("ann") == large.state("ann")
     assert large.audit("ann").ok
     assert small.audit("ann").ok
+
+
+@pytest.mark.parametrize("other", ["hook", "reject", "smaller"])
+def test_a_buffer_adds_within_no_grant_but_its_own(other: str) -> None:
+    """A new buffer on an old log goes by its own bound, policy and hook from its first add on."""
+    log: MemoryLog[int] = MemoryLog()
+    with ReplayBuffer(log, BufferConfig(max_measurements=10)) as old:
+        old.add_measurements("ann", range(10))
+        for number in range(10, 13):
+            old.add_measurement("ann", number)
+    archive: list[int] = []
+    if other == "hook":
+        hooked = ReplayBuffer(log, old.config, on_evict=lambda _user, gone: archive.extend(gone))
+        hooked.add_measurement("ann", 13)
+        hooked.add_measurements("ann", [14, 15])
+        assert archive == [3, 4, 5]
+    elif other == "reject":
+        rejecting = ReplayBuffer(log, BufferConfig(max_measurements=10, on_overflow="reject"))
+        with pytest.raises(BufferFullError):
+            rejecting.add_measurement("ann", 13)
+    else:
+        log.append("bob", [MeasurementAdded(0)], expected_head=0, grant=Grant(room=100, issuer=old._journal.issuer))
+        smaller = ReplayBuffer(log, BufferConfig(max_measurements=2))
+        for number in range(1, 5):
+            smaller.add_measurement("bob", number)
+        assert smaller.measurements("bob") == [3, 4]
+    alike = ReplayBuffer(log, BufferConfig(max_measurements=10))
+    assert alike.add_measurement("cyd", 1) == 0
+    assert ReplayBuffer(log, BufferConfig(max_measurements=10)).add_measurement("cyd", 2) == 1
+
+
+def test_memory_stays_bounded_while_replays_keep_failing() -> None:
+    """Replays that fail again and again, with or without anything to replay, do not make the log grow for ever."""
+    log: MemoryLog[int] = MemoryLog()
+    buffer = ReplayBuffer(log, BufferConfig(max_measurements=20))
+    buffer.add_measurement("bob", 1)
+    buffer.clear_buffer("bob")
+    kept = []
+    for _ in range(200):
+        for number in range(10):
+            buffer.add_measurement("ann", number)
+        for user_id in ("ann", "bob"):
+            buffer.begin_snapshot(user_id)
+            buffer.abort_snapshot(user_id)
+            kept.append(len(log.tails[user_id].items))
+    assert max(kept) < 400
+    assert buffer.audit("ann").ok
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), None, "noon", True, 1j])
+def test_a_clock_that_gives_no_time_is_refused(time: Any) -> None:
+    """A deadline that is no number would never come, so nothing is recorded with it."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(clock=lambda: time)
+    buffer.add_measurement("ann", 1)
+    for call in (lambda: buffer.begin_snapshot("ann"), buffer.expire_overdue):
+        with pytest.raises(InvalidArgumentError, match="the clock must give a finite number of seconds"):
+            call()
+    assert list(buffer.events("ann")) == [Recorded(0, MeasurementAdded(1))]
+
+
+@pytest.mark.parametrize("wrong", [{"log": {}}, {"clock": 5}, {"on_abort": 5}, {"on_evict": "hook"}])
+def test_what_a_buffer_is_made_of_is_checked(wrong: dict[str, Any]) -> None:
+    """A configuration dict in place of the log, or a hook that is no function, is refused at once."""
+    with pytest.raises(InvalidArgumentError, match=" must be "):
+        ReplayBuffer(**wrong)
+
+
+def test_what_was_evicted_is_handed_over_though_the_rollback_is_interrupted(clock: Clock) -> None:
+    """A rollback that ends the thread does not swallow the hand-over of what the add has evicted."""
+    archive: list[int] = []
+
+    def on_abort(*_: Any) -> None:
+        raise SystemExit
+
+    config = BufferConfig(max_measurements=1, pending_factor=1)
+    buffer: ReplayBuffer[int] = ReplayBuffer(
+        config=config, clock=clock, on_abort=on_abort, on_evict=lambda _user, gone: archive.extend(gone)
+    )
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    buffer.add_measurement("ann", 2)
+    clock.now += 30
+    with pytest.raises(SystemExit):
+        buffer.add_measurement("ann", 3)
+    assert archive == [2]
+    assert buffer.measurements("ann") == [1, 3]
+
+
+def test_an_error_that_cannot_be_shown_aborts_all_the_same(buffer: ReplayBuffer[Any]) -> None:
+    """The reason of the abort falls back on the error's kind."""
+
+    class Unspeakable(Exception):  # noqa: N818 - as bad as can be
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(Unspeakable), buffer.snapshot("ann"):
+        raise Unspeakable
+    assert buffer.state("ann").phase == "idle"
+
+
+def test_waiting_for_a_rollback_says_what_helps(clock: Clock) -> None:
+    """In `aborting` there is nothing to complete or abort: the sweep tries the rollback again."""
+
+    def on_abort(*_: Any) -> None:
+        raise OSError("away")
+
+    buffer: ReplayBuffer[int] = ReplayBuffer(clock=clock, on_abort=on_abort)
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    with pytest.raises(RollbackError):
+        buffer.abort_snapshot("ann")
+    with pytest.raises(SnapshotInProgressError, match=r"expire_overdue\(\) tries it again"):
+        buffer.begin_snapshot("ann")

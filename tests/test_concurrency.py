@@ -271,3 +271,100 @@ def test_of_two_that_create_a_stream_one_waits_and_adds_to_it() -> None:
     buffer.add_measurement("ann", 2)
     assert buffer.measurements("ann") == [1, 2]
     assert list(buffer.users()) == ["ann"]
+
+
+def test_an_add_that_cannot_truncate_any_more_has_succeeded(log: Interrupted) -> None:
+    """Another thread truncates further between an add's append and its own truncation: that is nobody's error."""
+    archive: list[int] = []
+    buffer = ReplayBuffer(log, BufferConfig(max_measurements=2), on_evict=lambda _user, gone: archive.extend(gone))
+
+    def overtake() -> None:
+        with buffer.snapshot("ann"):
+            pass
+
+    for number in range(40):
+        buffer.add_measurement("ann", number)
+        if number % 3 == 0:
+            log.between["controls"] = overtake
+    state = buffer.state("ann")
+    assert state.added == 40
+    assert len(archive) == state.evicted
+    assert buffer.audit("ann").ok
+
+
+def test_measurements_die_outside_the_lock() -> None:
+    """A measurement's finalizer may come back to the buffer, when it is evicted and when it was replayed."""
+    buffer: ReplayBuffer[object] = ReplayBuffer(config=BufferConfig(max_measurements=3))
+    deaths = []
+
+    class Mortal:
+        def __del__(self) -> None:
+            deaths.append(buffer._log.tails["ann"].lock.locked())
+
+    for _ in range(300):
+        buffer.add_measurement("ann", Mortal())
+    with buffer.snapshot("ann"):
+        pass
+    assert len(deaths) == 300
+    assert not any(deaths)
+
+
+def test_an_interrupt_in_the_middle_of_an_append_leaves_a_sound_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while events are being put into the log: it has all of them or none, and goes on."""
+    log: MemoryLog[int] = MemoryLog()
+    buffer = ReplayBuffer(log, BufferConfig(max_measurements=3))
+    buffer.add_measurements("ann", range(3))
+    buffer.begin_snapshot("ann")
+    original = MemoryLog._set_grant
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MemoryLog, "_set_grant", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        buffer.abort_snapshot("ann")
+    monkeypatch.setattr(MemoryLog, "_set_grant", original)
+    assert buffer.state("ann").phase == "idle"
+    assert buffer.add_measurement("ann", 3) == 6
+    assert buffer.measurements("ann") == [0, 1, 2, 3]
+    assert buffer.audit("ann").ok
+
+
+def test_whether_a_rollback_is_needed_is_asked_when_the_abort_is_recorded(
+    log: Interrupted, buffer: ReplayBuffer[int]
+) -> None:
+    """A rollback that is registered while another thread is about to abort runs all the same."""
+    calls: list[str] = []
+    version = buffer.begin_snapshot("ann")
+
+    def overtake() -> None:
+        buffer._rollbacks.register("ann", version, lambda user_id, _version, _reason: calls.append(user_id))
+        buffer.finalize_snapshot("ann", version)
+
+    log.between["append"] = overtake
+    buffer.abort_snapshot("ann")
+    assert calls == ["ann"]
+    assert buffer.state("ann").phase == "idle"
+
+
+def test_a_rollback_that_was_turned_away_is_run_by_the_one_who_is_at_it() -> None:
+    """The replay returns while a sweep is trying its rollback: the sweep tries once more, and the user is idle."""
+    now = 0.0
+    buffer: ReplayBuffer[int] = ReplayBuffer(clock=lambda: now)
+    buffer.add_measurement("ann", 1)
+    version = buffer.begin_snapshot("ann")
+    calls = []
+
+    def roll_back(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            thread = Thread(target=buffer._rollbacks.run, args=("ann",), kwargs={"insist": True})
+            thread.start()
+            thread.join()
+            raise OSError("not yet")
+
+    buffer._rollbacks.register("ann", version, roll_back)
+    now = 30.0
+    assert buffer.expire_overdue() == ["ann"]
+    assert calls == [1, 1]
+    assert buffer.state("ann").phase == "idle"

@@ -210,3 +210,11 @@ def test_a_replay_that_cannot_begin_raises() -> None:
     with pytest.raises(SnapshotInProgressError):
         bench.manager().replay_user("ann")
     assert bench.calls == []
+
+
+def test_a_replay_may_complete_by_itself() -> None:
+    """A replay function that completes its snapshot (with its results, say) has completed it."""
+    bench = Bench()
+    result = ReplayManager(bench.buffer, lambda frozen: frozen.complete()).replay_user("ann")
+    assert result.outcome == "completed"
+    assert bench.buffer.state("ann").replayed == 3

@@ -69,5 +69,6 @@ def test_a_hidden_events_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     """The same within this process: what `statemachine` says when `events` is a stranger's."""
     source = Path(statemachine.__file__)
     monkeypatch.setitem(sys.modules, "events", types.ModuleType("events"))
+    monkeypatch.delitem(sys.modules, "events._neighbours")
     with pytest.raises(ImportError, match="The usual culprit is the distribution Events"):
         exec(compile(source.read_text(encoding="utf-8"), source, "exec"), {"__name__": "statemachine"})

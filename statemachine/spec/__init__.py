@@ -102,7 +102,7 @@ class ReplayBufferSpec(Rules):
         """Idle: at most the bound; in progress: the pending bound; both added between an abort and a completion."""
         for _user_id, model, state in self.settled():
             if not model.carries and state.phase == "idle":
-                assert state.live <= self.config.max_measurements + self.config.pending_bound * (state.version > 0)
+                assert state.live <= max(self.config.max_measurements, self.config.pending_bound)
             assert state.pending <= self.config.pending_bound
             assert state.live <= self.config.carried_bound + self.config.pending_bound
 
