@@ -34,11 +34,11 @@ class Offsets:
 
     def __getitem__(self, place: int) -> int:
         """The offset at `place`, counted from 0."""
-        if place >= 0:
-            for run in self.runs:
-                if place < len(run):
-                    return run[place]
-                place -= len(run)
+        left = place if place >= 0 else len(self)
+        for run in self.runs:
+            if left < len(run):
+                return run[left]
+            left -= len(run)
         raise IndexError(f"{place} of {len(self)} offsets")
 
     def __eq__(self, other: object) -> bool:

@@ -137,10 +137,9 @@ class Tail(Generic[M]):
         return garbage
 
     def drop(self, before: int) -> list[Any]:
-        """Take out the slots and marks below offset `before`, under the lock; let go of the slots after it."""
+        """Take out the slots and marks below offset `before`, under the lock; let go of what is returned after it."""
         dropped = before - self.start
-        garbage = self.items[:dropped]
-        del self.items[:dropped]
+        garbage, self.items = self.items, self.items[dropped:]
         self.full_at -= dropped
         self.evicts_to -= dropped
         self.trim_at -= dropped

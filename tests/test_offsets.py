@@ -99,3 +99,10 @@ def test_within_and_without_part_them(numbers: list[int], pieces: list[int], sta
     assert list(without) == [number for number in numbers if not start <= number < stop]
     assert all(within.runs)
     assert all(without.runs)
+
+
+@pytest.mark.parametrize("place", [-1, 3, 10])
+def test_a_place_out_of_range_is_an_index_error(place: int) -> None:
+    """Also a negative one: places are counted from the oldest."""
+    with pytest.raises(IndexError, match=f"{place} of 3 offsets"):
+        Offsets((range(3),))[place]
