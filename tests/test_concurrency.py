@@ -1,5 +1,6 @@
 """Races, made to happen: another writer gets in between what a call has read and what it appends."""
 
+import sys
 from collections.abc import Callable, Sequence
 from threading import Barrier, Thread
 from typing import Any
@@ -368,3 +369,49 @@ def test_a_rollback_that_was_turned_away_is_run_by_the_one_who_is_at_it() -> Non
     assert buffer.expire_overdue() == ["ann"]
     assert calls == [1, 1]
     assert buffer.state("ann").phase == "idle"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_add_happens_under_its_streams_lock(full: bool) -> None:
+    """One by one, evicting, and in a batch: nothing is put into a stream while another thread might be."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(config=BufferConfig(max_measurements=3 if full else 100))
+    buffer.add_measurements("ann", range(3))
+    buffer.add_measurement("ann", 3)
+    tail = buffer._log.tails["ann"]
+    held: list[bool] = []
+
+    class Watched(list[Any]):
+        def append(self, item: Any) -> None:
+            held.append(tail.lock.locked())
+            super().append(item)
+
+        def __iadd__(self, items: Any) -> Any:
+            held.append(tail.lock.locked())
+            return super().__iadd__(items)
+
+    tail.items = Watched(tail.items)
+    buffer.add_measurement("ann", 4)
+    buffer.add_measurements("ann", [5, 6])
+    assert held == [True, True]
+
+
+def test_no_two_adds_get_the_same_offset() -> None:
+    """Threads that take turns as often as the interpreter can: every add returns an offset of its own."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(config=BufferConfig(max_measurements=10_000))
+    buffer.add_measurement("ann", 0)
+    offsets: list[int] = []
+
+    def add() -> None:
+        offsets.extend([buffer.add_measurement("ann", 1) for _ in range(1000)])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [Thread(target=add) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(offsets) == list(range(1, 4001))
