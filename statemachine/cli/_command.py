@@ -1,8 +1,12 @@
 """What every command shares: errors of one line, and the kinds of its options. Must not know what a command does."""
 
 import re
+import sys
 from datetime import timedelta
+from functools import reduce
+from importlib import import_module
 from math import isfinite
+from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
@@ -77,3 +81,30 @@ def number(text: str) -> float:
     if not isfinite(value) or value <= 0:
         raise click.BadParameter(f"{quoted(text)} is not a finite number above 0.")
     return value
+
+
+def imported(option: str, name: str, form: str) -> Any:
+    """What stands at `module:name`; the module is looked for in the current directory as well.
+
+    Parameters:
+        option: the option that was given it, for the error.
+        name: as it was given.
+        form: what it must look like, for the error.
+
+    Raises:
+        BadInput: it does not look like that, or cannot be imported.
+
+    Example:
+        >>> imported("--process", "builtins:sum", "module:function") is sum
+        True
+    """
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise BadInput(f"{option} {quoted(name)}: must be {form}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return reduce(getattr, path.split("."), import_module(module))
+    except (Exception, SystemExit) as error:  # importing runs the user's code, which may raise anything
+        raise BadInput(f"{option} {quoted(name)}: {type(error).__name__}: {error}") from None

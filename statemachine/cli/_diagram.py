@@ -1,17 +1,13 @@
 """`holdover diagram`: writes a lifecycle's diagrams, or tells whether they are current. Must not know how they look."""
 
 import shlex
-import sys
-from functools import reduce
-from importlib import import_module
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from statemachine import Lifecycle, diagrams
-from statemachine.cli._command import BadInput, OneLineCommand, quoted
+from statemachine.cli._command import BadInput, OneLineCommand, imported, quoted
 
 FOLDER = "diagrams"
 BUFFER = "statemachine:BUFFER_LIFECYCLE"
@@ -70,16 +66,7 @@ def _say(line: str, style: str = "") -> None:
 
 def _imported(name: str) -> Lifecycle:
     """The lifecycle at `module:name`; the module is looked for in the current directory as well."""
-    module, _, path = name.partition(":")
-    if not module or not path:
-        raise BadInput(f"--lifecycle {quoted(name)}: must be MODULE:NAME, such as {BUFFER}")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = reduce(getattr, path.split("."), import_module(module))
-    except (Exception, SystemExit) as error:  # importing runs the user's code, which may raise anything
-        raise BadInput(f"--lifecycle {quoted(name)}: {type(error).__name__}: {error}") from None
+    found = imported("--lifecycle", name, f"MODULE:NAME, such as {BUFFER}")
     if not isinstance(found, Lifecycle):
         raise BadInput(f"--lifecycle {quoted(name)}: is a {type(found).__name__}, not a Lifecycle")
     return found

@@ -1,17 +1,13 @@
 """What a replay computes: outliers, or whatever the user's own function does. Must not know buffers or threads."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import reduce
-from importlib import import_module
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from statemachine import FrozenSnapshot
-from statemachine.cli._command import BadInput, quoted
+from statemachine.cli._command import BadInput, imported, quoted
 from statemachine.cli._outliers import THRESHOLD, modified_z_scores
 from statemachine.cli._table import Row
 
@@ -86,16 +82,7 @@ def _checked(rows: Iterable[Any] | None) -> Iterator[Mapping[str, Any]]:
 
 
 def _imported(name: str) -> Callable[[FrozenSnapshot[Row]], Iterable[Any] | None]:
-    module, _, path = name.partition(":")
-    if not module or not path:
-        raise BadInput(f"--process {quoted(name)}: must be module:function")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        function = reduce(getattr, path.split("."), import_module(module))
-    except (Exception, SystemExit) as error:  # importing runs the user's code, which may raise anything
-        raise BadInput(f"--process {quoted(name)}: {type(error).__name__}: {error}") from None
+    function: Callable[[FrozenSnapshot[Row]], Iterable[Any] | None] = imported("--process", name, "module:function")
     if not callable(function):
         raise BadInput(f"--process {quoted(name)}: is not a function")
     return function
