@@ -46,7 +46,7 @@ diagrams: $(READY)  ## draw the lifecycle anew and fail if that changed anything
 diagrams-check: $(READY)
 	$(BIN)/holdover diagram --check
 
-prove: $(READY)  ## the specification for longer: thousands of histories
+prove: $(READY)  ## the specification for longer: 1,800 histories
 	HOLDOVER_PROFILE=prove $(BIN)/python -m pytest -n 2 tests/test_spec.py tests/test_decide.py
 
 bench: $(READY)  ## what it costs, beside what is usual
