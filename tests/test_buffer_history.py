@@ -1,0 +1,143 @@
+"""Events and states at every offset that is kept, and whoever else shares the log."""
+
+from typing import Any
+
+import pytest
+from conftest import Clock
+
+from events import Grant, MeasurementAdded, MemoryLog, Recorded, SnapshotBegun
+from statemachine import (
+    BufferConfig,
+    BufferFullError,
+    InvalidArgumentError,
+    ReplayBuffer,
+    TruncatedHistoryError,
+)
+
+
+def test_history_can_be_read_and_folded_at_every_offset() -> None:
+    """`events` gives what happened, `state_at` the state at any offset that is kept."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), clock=lambda: 5.0)
+    buffer.add_measurements("ann", [1, 2])
+    with buffer.snapshot("ann", timestamp="noon"):
+        buffer.add_measurement("ann", 3)
+    history = list(buffer.events("ann"))
+    assert [recorded.offset for recorded in history] == list(range(6))
+    assert history[2] == Recorded(2, SnapshotBegun(1, "noon", 35.0))
+    assert list(buffer.events("ann", 2, 3)) == history[2:3]
+    assert [buffer.state_at("ann", offset).phase for offset in range(7)] == [
+        *["idle"] * 3,
+        "snapshotting",
+        *["replaying"] * 2,
+        "idle",
+    ]
+    assert buffer.state_at("ann", 6) == buffer.state("ann")
+
+
+@pytest.mark.parametrize("offset", [-1, 1.0, "1", True, None])
+def test_an_offset_is_a_whole_number(buffer: ReplayBuffer[Any], offset: Any) -> None:
+    """Negative or wrongly typed offsets are refused."""
+    for call in (lambda: buffer.state_at("ann", offset), lambda: buffer.events("ann", offset)):
+        with pytest.raises(InvalidArgumentError, match="an offset must be a whole number of at least 0"):
+            call()
+
+
+def test_an_offset_above_the_head_is_refused(buffer: ReplayBuffer[Any]) -> None:
+    """There is no state yet where nothing has happened yet."""
+    with pytest.raises(InvalidArgumentError, match="offset 4 is above the head, 3"):
+        buffer.state_at("ann", 4)
+
+
+def test_memory_is_truncated_at_completion(buffer: ReplayBuffer[Any]) -> None:
+    """The log in memory keeps nothing that was replayed; a checkpoint stands in for it, and counts stay."""
+    with buffer.snapshot("ann"):
+        buffer.add_measurement("ann", 4)
+    history = list(buffer.events("ann"))
+    assert history[0] == Recorded(5, MeasurementAdded(4))
+    assert buffer.state_at("ann", 5).phase == "replaying"
+    with pytest.raises(TruncatedHistoryError, match="offset 4 was truncated; history is kept from offset 5 on"):
+        buffer.state_at("ann", 4)
+    assert buffer.state("ann").added == 4
+    assert buffer.audit("ann").first == 5
+
+
+def test_history_that_is_truncated_while_being_read_says_so(buffer: ReplayBuffer[Any]) -> None:
+    """A reader that was overtaken by a truncation gets an error, never a gap."""
+    for number in range(3000):
+        buffer.add_measurement("bob", number)
+    buffer.add_measurements("big", range(5))
+    many: ReplayBuffer[int] = ReplayBuffer(config=BufferConfig(max_measurements=5000))
+    many.add_measurements("ann", range(5000))
+    history = many.events("ann")
+    assert next(history).offset == 0
+    with many.snapshot("ann"):
+        pass
+    with pytest.raises(TruncatedHistoryError):
+        list(history)
+
+
+def test_what_is_cut_off_at_the_bound_can_be_folded_from_there() -> None:
+    """While a full idle user goes on evicting, the log cuts itself; every offset that is kept has its state."""
+    log: MemoryLog[int] = MemoryLog()
+    kept: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), BufferConfig(max_measurements=7))
+    buffer = ReplayBuffer(log, BufferConfig(max_measurements=7))
+    starts = set()
+    for number in range(300):
+        assert buffer.add_measurement("ann", number) == kept.add_measurement("ann", number)
+        checkpoint = log.checkpoint("ann")
+        start = checkpoint.offset if checkpoint else 0
+        starts.add(start)
+        assert buffer.state_at("ann", start) == kept.state_at("ann", start)
+        assert list(buffer.events("ann")) == list(kept.events("ann", start))
+        assert buffer.audit("ann").ok
+        assert ReplayBuffer(log).state("ann") == kept.state("ann")
+    assert len(starts) > 3, "nothing was cut off"
+    with buffer.snapshot("ann") as frozen:
+        assert list(frozen) == list(range(293, 300))
+
+
+def test_two_buffers_on_one_log_agree(clock: Clock) -> None:
+    """Whoever appends, whatever bound it was configured with, the other sees it, and both states are equal."""
+    log: MemoryLog[int] = MemoryLog()
+    small = ReplayBuffer(log, BufferConfig(max_measurements=3), clock=clock)
+    large = ReplayBuffer(log, BufferConfig(max_measurements=50), clock=clock)
+    for number in range(400):
+        (small if number % 3 else large).add_measurement("ann", number)
+        if number % 40 == 7:
+            small.begin_snapshot("ann")
+        if number % 40 == 9:
+            list(large.finalize_snapshot("ann"))
+        if number % 40 == 20:
+            large.complete_replay("ann")
+        assert small.state("ann") == large.state("ann")
+    assert large.audit("ann").ok
+    assert small.audit("ann").ok
+
+
+@pytest.mark.parametrize("other", ["hook", "reject", "smaller"])
+def test_a_buffer_adds_within_no_grant_but_its_own(other: str) -> None:
+    """A new buffer on an old log goes by its own bound, policy and hook from its first add on."""
+    log: MemoryLog[int] = MemoryLog()
+    with ReplayBuffer(log, BufferConfig(max_measurements=10)) as old:
+        old.add_measurements("ann", range(10))
+        for number in range(10, 13):
+            old.add_measurement("ann", number)
+    archive: list[int] = []
+    if other == "hook":
+        hooked = ReplayBuffer(log, old.config, on_evict=lambda _user, gone: archive.extend(gone))
+        hooked.add_measurement("ann", 13)
+        hooked.add_measurements("ann", [14, 15])
+        assert archive == [3, 4, 5]
+    elif other == "reject":
+        rejecting = ReplayBuffer(log, BufferConfig(max_measurements=10, on_overflow="reject"))
+        with pytest.raises(BufferFullError):
+            rejecting.add_measurement("ann", 13)
+    else:
+        log.append("bob", [MeasurementAdded(0)], expected_head=0, grant=Grant(room=100, issuer=old._journal.issuer))
+        smaller = ReplayBuffer(log, BufferConfig(max_measurements=2))
+        for number in range(1, 5):
+            smaller.add_measurement("bob", number)
+        assert smaller.measurements("bob") == [3, 4]
+    alike = ReplayBuffer(log, BufferConfig(max_measurements=10))
+    assert alike.add_measurement("cyd", 1) == 0
+    assert ReplayBuffer(log, BufferConfig(max_measurements=10)).add_measurement("cyd", 2) == 1
