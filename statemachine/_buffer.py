@@ -270,11 +270,16 @@ class ReplayBuffer(Reading[M]):
                 user_id=user_id,
             ) from error
 
-    def clear_buffer(self, user_id: str) -> None:
-        """Drop everything that is live. What is added later stays.
+    def clear_buffer(self, user_id: str, through: int | None = None) -> None:
+        """Drop what is live, or what of it has a lower offset than `through`. What is added later stays.
+
+        Parameters:
+            user_id: whose buffer.
+            through: the first offset that is to stay, at most the head; the head if omitted.
 
         Raises:
             SnapshotInProgressError: a snapshot is in progress; complete or abort it first.
+            InvalidArgumentError: `through` is not a whole number from 0 to the head.
 
         Example:
             >>> buffer = ReplayBuffer()
@@ -283,8 +288,10 @@ class ReplayBuffer(Reading[M]):
             >>> buffer.measurements("ann")
             []
         """
+        if through is not None:
+            self._check_within_head(user_id, through)
         self._touch(user_id)
-        self._record(user_id, ClearBuffer())
+        self._record(user_id, ClearBuffer(through))
 
     @contextmanager
     def snapshot(self, user_id: str, timestamp: Any = None) -> Iterator[FrozenSnapshot[M]]:

@@ -95,7 +95,9 @@ class FinishAbort:
 
 @frozen
 class ClearBuffer:
-    """Drop what is live."""
+    """Drop what is live below offset `through` (None: everything)."""
+
+    through: int | None = None
 
 
 Command = (
@@ -142,9 +144,11 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
         case FinishAbort(version=version):
             aborting = state.phase == "aborting" and state.version == version
             return [AbortFinished(version)] if aborting else []
-        case _:  # ClearBuffer
+        case ClearBuffer(through=through):
             _check(state, "clear_buffer")
-            return [BufferCleared(state.head)]
+            if through is None:
+                return [BufferCleared(state.head)]
+            return [BufferCleared(through)] if state.offsets.below(through) else []
 
 
 def bound(state: BufferState, config: BufferConfig) -> tuple[int, int]:

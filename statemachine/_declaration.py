@@ -52,7 +52,7 @@ BUFFER_LIFECYCLE = Lifecycle(
         "complete_replay":   "committed := frozen offset",
         "renew_lease":       "deadline := now + replay_timeout",
         "finish_abort":      "frozen and pending are simply live again",
-        "clear_buffer":      "committed := head",
+        "clear_buffer":      "committed := head, or the offset given",
         "evict":             "the oldest live (idle) or pending (in progress) are dropped",
     },
 )

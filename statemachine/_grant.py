@@ -36,6 +36,11 @@ def grant(state: BufferState, config: BufferConfig, *, may_evict: bool, issuer: 
     return changed_grant(granted, checkpoint_at=partial(after_grant, state, granted)) if idle else granted
 
 
+def live_within(granted: Grant, events: int) -> int:
+    """How many more measurements are live after so many events within `granted`."""
+    return events % 2 if granted.victims else events
+
+
 def after_grant(state: BufferState, granted: Grant, head: int) -> BufferState:
     """The state at `head`, where every event from `state.head` on was appended within `granted`, in constant time."""
     if not granted.victims:

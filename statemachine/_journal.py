@@ -20,7 +20,7 @@ from events import (
 )
 from statemachine._config import BufferConfig
 from statemachine._decide import AddMeasurements, Command, decide
-from statemachine._grant import after_grant, grant
+from statemachine._grant import after_grant, grant, live_within
 from statemachine._state import BufferState, fold
 
 M = TypeVar("M")
@@ -68,6 +68,14 @@ class Journal(Generic[M]):
     def state(self, user_id: str) -> BufferState | None:
         """The user's state at the head, or None for a user without events."""
         return self._current(user_id)[0]
+
+    def live(self, user_id: str) -> int | None:
+        """How many measurements are live, or None for a user without events."""
+        position, anchor = self.log.position(user_id), self._anchors.get(user_id)
+        if position and anchor and anchor.grant and anchor.state.head == position.granted_from:
+            return anchor.state.live + live_within(anchor.grant, position.head - position.granted_from)
+        state = self.state(user_id)
+        return None if state is None else state.live
 
     def decided(self, user_id: str) -> BufferState | None:
         """The state after the last event that was decided, or None for a user without events.

@@ -43,7 +43,7 @@ class BufferState:
         evicted: how many were evicted.
         cleared: how many were dropped by `clear_buffer`.
         offsets: those of the live measurements.
-        carries: whether an abort has happened since the last completed replay, which raises the bound.
+        carries: whether an abort has happened since the last completed replay or clear, which raises the bound.
 
     Example:
         >>> state = evolve(BufferState(), MeasurementAdded(81.5))
@@ -158,7 +158,14 @@ def evolve(state: BufferState, event: Event) -> BufferState:
         case BufferCleared(through=through):
             kept = state.offsets.without(0, through)
             cleared = state.cleared + state.live - len(kept)
-            return changed(state, head=head, committed=max(state.committed, through), offsets=kept, cleared=cleared)
+            return changed(
+                state,
+                head=head,
+                committed=max(state.committed, through),
+                offsets=kept,
+                cleared=cleared,
+                carries=False,
+            )
         case _:  # AbortFinished
             return _idle(state, phase=phase, head=head, carries=True)
 

@@ -10,6 +10,7 @@ from statemachine import (
     BufferConfig,
     BufferFullError,
     EvictHookError,
+    InvalidArgumentError,
     ReplayBuffer,
 )
 
@@ -119,6 +120,21 @@ def test_an_idle_users_memory_stays_bounded(bound: int) -> None:
     assert kept[-1] <= 2 * bound + 140
     assert buffer.audit("ann").ok
     assert len(log.tails["ann"].marks) <= 8
+
+
+def test_what_was_read_can_be_cleared_and_no_more() -> None:
+    """`through` keeps what arrived later; an offset that is none, or above the head, is refused."""
+    buffer: ReplayBuffer[int] = ReplayBuffer()
+    buffer.add_measurements("ann", range(5))
+    buffer.clear_buffer("ann", through=3)
+    assert (buffer.measurements("ann"), buffer.size("ann"), buffer.state("ann").cleared) == ([3, 4], 2, 3)
+    head = buffer.state("ann").head
+    buffer.clear_buffer("ann", through=3)
+    assert buffer.state("ann").head == head, "nothing was there to clear, so nothing happened"
+    for wrong in (-1, True, "3", head + 1):
+        with pytest.raises(InvalidArgumentError, match="offset"):
+            buffer.clear_buffer("ann", through=wrong)  # type: ignore[arg-type]
+    assert buffer.measurements("ann") == [3, 4]
 
 
 def test_memory_stays_bounded_while_replays_keep_failing() -> None:

@@ -31,6 +31,7 @@ TAKES_A_USER = {
     "clear_buffer": (),
     "measurements": (),
     "pending": (),
+    "size": (),
     "state": (),
     "events": (),
     "state_at": (0,),

@@ -87,6 +87,8 @@ def after(history: Sequence[Event], state: BufferState = BufferState()) -> Buffe
         (ABORTING, FinishAbort(2), []),
         (ABORTED, FinishAbort(1), []),
         (ADDED, ClearBuffer(), [BufferCleared(3)]),
+        (ADDED, ClearBuffer(2), [BufferCleared(2)]),
+        (ADDED, ClearBuffer(0), []),
         (COMPLETED, BeginSnapshot(10.0, "one"), [SnapshotBegun(2, "one", 40.0)]),
     ],
 )
@@ -158,7 +160,7 @@ def test_an_abort_evicts_nothing_and_adds_the_bounds() -> None:
     full = after([*BEGUN, *(MeasurementAdded(number) for number in range(6)), AbortBegun(1, ""), AbortFinished(1)])
     assert (full.live, full.evicted) == (9, 0)
     assert decide(full, AddMeasurements(["x"]), CONFIG)[-1] == MeasurementsEvicted(0, 1)
-    assert len(decide(after([BufferCleared(12)], full), AddMeasurements("123456789"), CONFIG)) == 9
+    assert len(decide(after([BufferCleared(12)], full), AddMeasurements("1234"), CONFIG)) == 5
     replayed = after([SnapshotBegun(2, "", 9.0), SnapshotFinalized(2, 9.0), ReplayCompleted(2)], full)
     assert len(decide(replayed, AddMeasurements("1234"), CONFIG)) == 5
 

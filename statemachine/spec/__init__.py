@@ -54,6 +54,7 @@ class ReplayBufferSpec(Rules):
             assert counts == tuple(map(len, lists))
             assert sorted(chain.from_iterable(lists[1:])) == model.added
             assert self.buffer.measurements(user_id) == model.live
+            assert self.buffer.size(user_id) == len(model.live)
             assert state.phase == model.phase
             assert state.frozen == (0 if state.phase == "idle" else len(model.older))
             assert state.pending == len(model.pending)

@@ -116,5 +116,10 @@ class Model(Generic[M]):
 
     def clear(self) -> None:
         """Drop what is live."""
-        self.cleared += self.older
-        self.older = []
+        self.clear_oldest(len(self.older))
+
+    def clear_oldest(self, count: int) -> None:
+        """Drop that many of the oldest."""
+        self.cleared += self.older[:count]
+        del self.older[:count]
+        self.carries = False

@@ -164,6 +164,20 @@ class Rules(World):
             model.clear()
 
     @precondition(lambda self: self.known)
+    @rule(data=st.data(), count=st.integers(0, 4))
+    def clear_the_oldest(self, data: st.DataObject, count: int) -> None:
+        """The application drops what it was handed, and what arrived since stays."""
+        user_id = self.pick(data, "idle")
+        model = self.model(user_id)
+        refusal = model.refusal("clear_buffer")
+        offsets = self.buffer.state(user_id).offsets
+        count = min(count, len(offsets))
+        through = offsets[count - 1] + 1 if count else 0
+        self.call(refusal, lambda: self.buffer.clear_buffer(user_id, through))
+        if refusal is None and count:
+            model.clear_oldest(count)
+
+    @precondition(lambda self: self.known)
     @rule(data=st.data(), fails=st.booleans())
     def snapshot(self, data: st.DataObject, fails: bool) -> None:
         """A replay as a `with` block, in which a measurement arrives and which may fail."""
