@@ -19,8 +19,9 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._current: dict[str, float] = {}
-        self._heap: list[tuple[float, str]] = []
+        self._current: dict[str, tuple[float, int, str]] = {}
+        self._heap: list[tuple[float, int, str]] = []
+        self._count = 0
 
     def __len__(self) -> int:
         """How many entries the heap holds, outdated ones included."""
@@ -32,20 +33,24 @@ class Deadlines:
             if deadline is None:
                 self._current.pop(stream, None)
             else:
-                self._current[stream] = deadline
-                heapq.heappush(self._heap, (deadline, stream))
+                self._count += 1
+                self._current[stream] = entry = (deadline, self._count, stream)
+                heapq.heappush(self._heap, entry)
             if len(self._heap) > 2 * len(self._current) + 16:
-                self._heap = [(deadline, stream) for stream, deadline in self._current.items()]
+                self._heap = list(self._current.values())
                 heapq.heapify(self._heap)
 
     def due(self, now: float) -> list[str]:
-        """The streams whose deadline is not after `now`, earliest first. They stay due until `set` says otherwise."""
+        """The streams whose deadline is not after `now`, earliest first, and of equal ones the one that was set first.
+
+        They stay due until `set` says otherwise.
+        """
         with self._lock:
-            passed: list[tuple[float, str]] = []
+            passed: list[tuple[float, int, str]] = []
             while self._heap and self._heap[0][0] <= now:
-                deadline, stream = heapq.heappop(self._heap)
-                if self._current.get(stream) == deadline and (deadline, stream) not in passed[-1:]:
-                    passed.append((deadline, stream))
+                entry = heapq.heappop(self._heap)
+                if self._current.get(entry[2]) is entry:
+                    passed.append(entry)
             for entry in passed:
                 heapq.heappush(self._heap, entry)
-            return [stream for _, stream in passed]
+            return [stream for _, _, stream in passed]

@@ -23,9 +23,13 @@ class Event:
 
 @frozen
 class MeasurementAdded(Event, Generic[M]):
-    """A measurement arrived. The only event a log may record by itself, within its `Grant`."""
+    """A measurement arrived. The only event a log may record by itself, within its `Grant`.
+
+    `arrived_at` (seconds, the buffer's clock) is told of the first in an empty buffer and of the first that is pending.
+    """
 
     measurement: M
+    arrived_at: float | None = None
 
 
 @frozen
@@ -98,12 +102,35 @@ class BufferCleared(Event):
 
 
 @frozen
+class RetryScheduled(Event):
+    """A replay failed and is not to be tried again before `retry_at` (seconds, the buffer's clock)."""
+
+    version: int
+    retry_at: float
+
+
+@frozen
+class ReplayParked(Event):
+    """Replays failed too often: none begins until the user is released."""
+
+    version: int
+    reason: str
+
+
+@frozen
+class ReplayReleased(Event):
+    """A parked user may be replayed again, and its failures count from none."""
+
+    version: int
+
+
+@frozen
 class Recorded:
     """An event and its offset: the position in its stream that it got when it was appended.
 
     Example:
         >>> Recorded(0, MeasurementAdded(81.5))
-        Recorded(offset=0, event=MeasurementAdded(measurement=81.5))
+        Recorded(offset=0, event=MeasurementAdded(measurement=81.5, arrived_at=None))
     """
 
     offset: int

@@ -66,6 +66,10 @@ class Grant:
         checkpoint_at: where given, everything below the next victim is dead, and a log that does not keep history may
             truncate it; this gives the fold's state at the new start, at any later time.
         issuer: who gave it, as a value; adds that do not come with the same value are not within it.
+        notes_arrival: whether the first measurement added within it is recorded with the time at which it arrived.
+        due_at: the time from which the stream is listed by `due`; None for never.
+        due_after: where given, `due_at` becomes the time so many seconds after the arrival that is noted.
+        shelved: whether the stream is listed by `shelved`.
 
     Example:
         >>> Grant(room=100).room
@@ -77,6 +81,10 @@ class Grant:
     victims: Offsets = field(default=NO_OFFSETS)
     checkpoint_at: Callable[[int], Any] | None = None
     issuer: Any = None
+    notes_arrival: bool = False
+    due_at: float | None = None
+    due_after: float | None = None
+    shelved: bool = False
 
     @victims.validator
     def _either_room_or_victims(self, _attribute: object, victims: Offsets) -> None:
@@ -95,11 +103,13 @@ class Position:
         start: the first offset that is kept.
         head: the offset that the next event will get.
         granted_from: the head after the last `append`; what follows it was added within its grant.
+        arrived_at: when the first measurement added within the grant arrived, where that is noted.
     """
 
     start: int
     head: int
     granted_from: int
+    arrived_at: float | None = None
 
 
 @frozen
@@ -158,7 +168,10 @@ class EventLog(Protocol[M]):
         """
 
     def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
-        """As `read`, without the `MeasurementAdded`: all that a fold has to look at, since the offsets are dense."""
+        """As `read`, without each `MeasurementAdded` that has no `arrived_at`.
+
+        It is all that a fold has to look at, since the offsets are dense.
+        """
 
     def measurements(self, stream: str, offsets: range) -> Sequence[M]:
         """The measurements at the given (ascending) offsets, each of which must hold a `MeasurementAdded`.
@@ -172,6 +185,15 @@ class EventLog(Protocol[M]):
 
     def overdue(self, now: float) -> list[str]:
         """The streams whose grant's `until` is not after `now`, in any order. It costs as much as there are of them."""
+
+    def due(self, now: float) -> list[str]:
+        """The streams whose grant's `due_at` is not after `now`, earliest first, and of equal ones the longest waiting.
+
+        It costs as much as there are of them.
+        """
+
+    def shelved(self) -> list[str]:
+        """The streams whose grant says so, in the order in which it began to. It costs as much as there are of them."""
 
     def truncate(self, stream: str, before: int, state: Any) -> None:
         """Forget the events before `before` and keep `state`, the fold of them, in their place.

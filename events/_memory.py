@@ -1,13 +1,15 @@
 """`MemoryLog`: streams in this process's memory. Must not know what events mean."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from events._deadlines import Deadlines
 from events._events import Event, MeasurementAdded, Recorded
 from events._log import NO_GRANT, Checkpoint, Clock, ConflictError, Grant, Position, TruncatedError
-from events._tail import NEVER, TRIM, Control, Eviction, Tail
+from events._tail import NEVER, TRIM, Arrival, Control, Eviction, Tail, offset_of
 
 M = TypeVar("M")
 
@@ -37,7 +39,8 @@ class MemoryLog(Generic[M]):
         self.keeps_history = keep_history
         self._tails: dict[str, Tail[M]] = {}
         self._creating = Lock()
-        self._deadlines = Deadlines()
+        self._deadlines, self._due = Deadlines(), Deadlines()
+        self._shelved: dict[str, None] = {}
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]:
@@ -47,7 +50,10 @@ class MemoryLog(Generic[M]):
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""
         tail = self._tails.get(stream)
-        return None if tail is None else tail.add(measurement, clock, issuer)
+        if tail is None:
+            return None
+        offset = tail.add(measurement, clock, issuer)
+        return self._open(stream, tail, (measurement,), clock, issuer) if offset is None else offset
 
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add_many`."""
@@ -58,10 +64,30 @@ class MemoryLog(Generic[M]):
         with tail.lock:
             first = len(tail.items)
             late = tail.until is not None and not clock() < tail.until
-            if late or tail.issuer != issuer or first + len(batch) > tail.full_at:
+            if not late and tail.issuer == issuer and first + len(batch) <= tail.full_at:
+                tail.items += batch
+                return tail.start + first
+        return self._open(stream, tail, batch, clock, issuer)
+
+    def _open(self, stream: str, tail: Tail[M], batch: tuple[M, ...], clock: Clock, issuer: Any) -> int | None:
+        """Append the first measurements within a grant that wants their arrival noted, if this is one."""
+        if tail.opens_to <= 0:
+            return None
+        now = clock()
+        if not isinstance(now, int | float) or not isfinite(now):
+            return None  # whoever decides now will say what is wrong with the clock
+        with tail.lock:
+            first = len(tail.items)
+            late = tail.until is not None and not now < tail.until
+            if late or tail.issuer != issuer or first + len(batch) > tail.opens_to:
                 return None
+            offset = tail.start + first
             tail.items += batch
-            return tail.start + first
+            tail.marks.append(Arrival(offset, MeasurementAdded(batch[0], now)))
+            tail.arrived_at, tail.full_at, tail.opens_to = now, tail.opens_to, 0
+            if tail.due_after is not None:
+                self._set_due(stream, tail, now + tail.due_after)
+            return offset
 
     def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
         """See `EventLog.append`."""
@@ -94,6 +120,8 @@ class MemoryLog(Generic[M]):
         for offset, event in enumerate(events, head):
             if type(event) is MeasurementAdded:
                 slots.append(event.measurement)
+                if event.arrived_at is not None:
+                    tail.marks.append(Arrival(offset, event))
             else:
                 slots.append(Control(offset, event))
                 tail.marks.append(slots[-1])
@@ -104,7 +132,10 @@ class MemoryLog(Generic[M]):
     def _set_grant(self, stream: str, tail: Tail[M], grant: Grant) -> None:
         length = len(tail.items)
         tail.granted_from = tail.start + length
-        tail.full_at = length + grant.room
+        if grant.notes_arrival:
+            tail.opens_to, tail.due_after = length + grant.room, grant.due_after
+        else:
+            tail.full_at = length + grant.room
         tail.evicts_to = length + 2 * len(grant.victims)
         tail.trim_at, tail.issuer = NEVER, grant.issuer
         if grant.victims:
@@ -115,6 +146,18 @@ class MemoryLog(Generic[M]):
         if tail.until != grant.until:
             tail.until = grant.until
             self._deadlines.set(stream, grant.until)
+        self._set_due(stream, tail, grant.due_at)
+        if tail.shelved != grant.shelved:
+            tail.shelved = grant.shelved
+            if grant.shelved:
+                self._shelved[stream] = None
+            else:
+                del self._shelved[stream]
+
+    def _set_due(self, stream: str, tail: Tail[M], due_at: float | None) -> None:
+        if tail.due_at != due_at:
+            tail.due_at = due_at
+            self._due.set(stream, due_at)
 
     def position(self, stream: str) -> Position | None:
         """See `EventLog.position`."""
@@ -122,14 +165,15 @@ class MemoryLog(Generic[M]):
         if tail is None:
             return None
         with tail.lock:
-            return Position(tail.start, tail.start + len(tail.items), tail.granted_from)
+            return Position(tail.start, tail.start + len(tail.items), tail.granted_from, tail.arrived_at)
 
     def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
         """See `EventLog.read`."""
         stop = self._bound(stream, start, stop)
         while start < stop:
-            for item in self._chunk(stream, range(start, min(start + CHUNK, stop))):
-                yield Recorded(start, _event(item, start))
+            items, arrivals = self._chunk(stream, range(start, min(start + CHUNK, stop)))
+            for item in items:
+                yield Recorded(start, arrivals[start] if start in arrivals else _event(item, start))
                 start += 1
 
     def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
@@ -142,7 +186,7 @@ class MemoryLog(Generic[M]):
             _check_kept(stream, tail, start)
             marks = tail.marks[:]
         for mark in marks:
-            if isinstance(mark, Control):
+            if isinstance(mark, Recorded):
                 if start <= mark.offset < stop:
                     yield Recorded(mark.offset, mark.event)
             else:
@@ -168,6 +212,14 @@ class MemoryLog(Generic[M]):
     def overdue(self, now: float) -> list[str]:
         """See `EventLog.overdue`."""
         return self._deadlines.due(now)
+
+    def due(self, now: float) -> list[str]:
+        """See `EventLog.due`."""
+        return self._due.due(now)
+
+    def shelved(self) -> list[str]:
+        """See `EventLog.shelved`."""
+        return list(self._shelved)
 
     def truncate(self, stream: str, before: int, state: Any) -> None:
         """See `EventLog.truncate`."""
@@ -206,11 +258,14 @@ class MemoryLog(Generic[M]):
                 _check_kept(stream, tail, start)
             return head if stop is None else min(stop, head)
 
-    def _chunk(self, stream: str, offsets: range) -> list[Any]:
+    def _chunk(self, stream: str, offsets: range) -> tuple[list[Any], dict[int, Event]]:
+        """The slots at these offsets, and what was noted of the arrivals among them."""
         tail = self._tails[stream]
         with tail.lock:
             _check_kept(stream, tail, offsets.start)
-            return tail.items[offsets.start - tail.start : offsets.stop - tail.start : offsets.step]
+            first, last = (bisect_left(tail.marks, edge, key=offset_of) for edge in (offsets.start, offsets.stop))
+            arrivals = {mark.offset: mark.event for mark in tail.marks[first:last] if isinstance(mark, Arrival)}
+            return tail.items[offsets.start - tail.start : offsets.stop - tail.start], arrivals
 
 
 def _check_kept(stream: str, tail: Tail[Any], offset: int) -> None:
@@ -220,7 +275,8 @@ def _check_kept(stream: str, tail: Tail[Any], offset: int) -> None:
 
 def _end_grant(tail: Tail[Any], head: int, coming: int) -> None:
     """Nothing more is added within the grant that the coming events replace; evictions never used leave no mark."""
-    tail.full_at = tail.evicts_to = 0
+    tail.full_at = tail.opens_to = tail.evicts_to = 0
+    tail.arrived_at = tail.due_after = None
     tail.granted_from = head + coming
     if tail.eviction is not None:
         tail.eviction.stop = head

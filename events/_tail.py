@@ -3,6 +3,7 @@
 import sys
 from bisect import bisect_left
 from collections.abc import Callable
+from operator import attrgetter
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -20,9 +21,17 @@ NEVER = sys.maxsize
 """A length that no list reaches."""
 
 
+offset_of = attrgetter("offset")
+
+
 @frozen
 class Control(Recorded):
     """Stands in a slot of a tail for an event that is not a measurement's; no measurement is of this class."""
+
+
+@frozen
+class Arrival(Recorded):
+    """Stands in the marks of a tail for a measurement whose arrival was noted; its slot holds the bare measurement."""
 
 
 class Eviction:
@@ -61,20 +70,28 @@ class Tail(Generic[M]):
     Attributes:
         lock: to be held while any of the others is read together or changed.
         items: one slot for each offset from `start` on.
-        marks: the controls and evictions in `items`, each once, in offset order.
+        marks: the controls, arrivals and evictions in `items`, each once, in offset order.
         start: the offset of the first slot.
         full_at: length of `items` up to which measurements may be added.
+        opens_to: length of `items` up to which they may be added once the arrival of the first has been noted.
         evicts_to: length of `items` up to which they may be added with `eviction` after each.
         trim_at: length of `items` from which such an add is to call `trim`.
         until: the time from which none may be added without a decision, or None.
         issuer: who may add within the grant.
+        arrived_at: when the first measurement within the grant arrived, where that is noted.
+        due_at: the time from which the stream is due, or None.
+        due_after: as of the grant.
+        shelved: as of the grant.
         granted_from: the offset after the last event that was decided rather than granted.
         checkpoint: the fold's state at `start`, unless `checkpoint_at` is there to give it.
     """
 
     __slots__ = (
+        "arrived_at",
         "checkpoint",
         "checkpoint_at",
+        "due_after",
+        "due_at",
         "eviction",
         "evicts_to",
         "full_at",
@@ -83,6 +100,8 @@ class Tail(Generic[M]):
         "items",
         "lock",
         "marks",
+        "opens_to",
+        "shelved",
         "start",
         "trim_at",
         "until",
@@ -91,15 +110,20 @@ class Tail(Generic[M]):
     def __init__(self) -> None:
         self.lock = Lock()
         self.items: list[Any] = []
-        self.marks: list[Control | Eviction] = []
+        self.marks: list[Control | Arrival | Eviction] = []
         self.start = 0
         self.full_at = 0
+        self.opens_to = 0
         self.evicts_to = 0
         self.trim_at = NEVER
         self.eviction: Eviction | None = None
         self.until: float | None = None
         self.issuer: Any = None
         self.granted_from = 0
+        self.arrived_at: float | None = None
+        self.due_at: float | None = None
+        self.due_after: float | None = None
+        self.shelved = False
         self.checkpoint: Any = None
         self.checkpoint_at: Callable[[int], Any] | None = None
 
@@ -141,10 +165,11 @@ class Tail(Generic[M]):
         dropped = before - self.start
         garbage, self.items = self.items, self.items[dropped:]
         self.full_at -= dropped
+        self.opens_to -= dropped
         self.evicts_to -= dropped
         self.trim_at -= dropped
         self.start = before
-        first = bisect_left(self.marks, before, key=lambda mark: mark.offset)
+        first = bisect_left(self.marks, before, key=offset_of)
         if first:
             last = self.marks[first - 1]
             first -= isinstance(last, Eviction) and last.reaches(before)

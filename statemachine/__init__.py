@@ -11,7 +11,8 @@ except ImportError as error:  # another `events` stands in front of holdover's
 
 _neighbours.refuse_neighbours()
 
-from statemachine._audit import Audit  # noqa: E402 - a stranger's modules must not be imported before they are refused
+from statemachine import due  # noqa: E402 - a stranger's modules must not be imported before they are refused
+from statemachine._audit import Audit  # noqa: E402
 from statemachine._buffer import ReplayBuffer  # noqa: E402
 from statemachine._config import BufferConfig  # noqa: E402
 from statemachine._declaration import BUFFER_LIFECYCLE  # noqa: E402
@@ -29,6 +30,7 @@ from statemachine._errors import (  # noqa: E402
     StaleSnapshotError,
     TruncatedHistoryError,
     UnknownUserError,
+    UserParkedError,
 )
 from statemachine._manager import ReplayManager, ReplayResult  # noqa: E402
 from statemachine._reaper import Reaper  # noqa: E402
@@ -63,5 +65,7 @@ __all__ = [
     "Transition",
     "TruncatedHistoryError",
     "UnknownUserError",
+    "UserParkedError",
+    "due",
     "evolve",
 ]

@@ -18,15 +18,15 @@ from statemachine._decide import (
 )
 from statemachine._declaration import IN_PROGRESS
 from statemachine._errors import InvalidArgumentError, ReplayBufferError, RollbackError, described
-from statemachine._reading import Reading
 from statemachine._rollbacks import AbortHook, EvictHook
+from statemachine._scheduling import Scheduling
 from statemachine._snapshot import FrozenSnapshot
 from statemachine._state import BufferState
 
 M = TypeVar("M")
 
 
-class ReplayBuffer(Reading[M]):
+class ReplayBuffer(Scheduling[M]):
     """A buffer of measurements for each user that can be replayed and cleared without losing what arrives meanwhile.
 
     Each user has an append-only log of events. A snapshot is an offset in it, and completing a replay advances the

@@ -5,9 +5,17 @@ from typing import Any, Literal
 from attrs import Attribute, field, frozen
 
 from statemachine._errors import InvalidArgumentError
+from statemachine.due import Age, Count, DuePolicy
 
 MOST = 2**40
 """More than will ever be held or waited for, and few enough to compute with."""
+
+
+DUE_FROM = 5
+"""The fewest measurements that are due by default."""
+
+DUE_AFTER = 72 * 3600.0
+"""The age in seconds from which they are."""
 
 
 def _positive(_config: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -18,6 +26,26 @@ def _positive(_config: object, attribute: "Attribute[Any]", value: object) -> No
 def _whole(_config: object, attribute: "Attribute[Any]", value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
         raise InvalidArgumentError(f"{attribute.name} must be a whole number from 1 to 2**40, not {value!r}")
+
+
+def _whole_or_none(config: object, attribute: "Attribute[Any]", value: object) -> None:
+    if value is not None:
+        _whole(config, attribute, value)
+
+
+def _due(config: Any, _attribute: object, due: object) -> None:
+    if due is None:
+        return
+    if not isinstance(due, DuePolicy):
+        raise InvalidArgumentError(
+            f"due must be a policy of statemachine.due such as Count(100) | Age(3600), not {due!r}; "
+            f"there are Count, Age, AnyOf and AllOf"
+        )
+    unreachable = [count for count in due.counts() if count > config.max_measurements]
+    if unreachable:
+        raise InvalidArgumentError(
+            f"due waits for {max(unreachable)} measurements, but max_measurements is {config.max_measurements}"
+        )
 
 
 def _policy(_config: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -36,6 +64,10 @@ class BufferConfig:
             measurement; `"reject"` refuses the new one with `BufferFullError`.
         snapshot_timeout: seconds from begin until a snapshot that is not finalized expires.
         replay_timeout: seconds from finalize, or the last renewal, until a replay expires.
+        due: when a user is due for a replay, a policy of `statemachine.due`. If omitted, with 5 measurements or more,
+            as soon as there are `max_measurements`, or the oldest arrived three days ago.
+        max_total_measurements: how many measurements all users together may have; beyond it `on_overflow` applies,
+            where `"evict_oldest"` evicts the oldest of the user who has added nothing for longest.
 
     Raises:
         InvalidArgumentError: a value is of the wrong type, negative, zero, NaN or infinite.
@@ -54,6 +86,16 @@ class BufferConfig:
     on_overflow: Literal["evict_oldest", "reject"] = field(default="evict_oldest", validator=_policy)
     snapshot_timeout: float = field(default=30.0, validator=_positive)
     replay_timeout: float = field(default=300.0, validator=_positive)
+    due: DuePolicy | None = field(default=None, validator=_due)
+    max_total_measurements: int | None = field(default=None, validator=_whole_or_none)
+
+    due_policy: DuePolicy = field(init=False, eq=False, repr=False)
+    """When a user is due: `due`, or the default policy."""
+
+    def __attrs_post_init__(self) -> None:
+        fewest, most = min(DUE_FROM, self.max_measurements), self.max_measurements
+        policy = self.due or Count(fewest) & (Count(most) | Age(DUE_AFTER))
+        object.__setattr__(self, "due_policy", policy)
 
     @property
     def pending_bound(self) -> int:

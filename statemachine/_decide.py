@@ -13,7 +13,11 @@ from events import (
     LeaseRenewed,
     MeasurementAdded,
     MeasurementsEvicted,
+    Offsets,
     ReplayCompleted,
+    ReplayParked,
+    ReplayReleased,
+    RetryScheduled,
     SnapshotBegun,
     SnapshotExpired,
     SnapshotFinalized,
@@ -26,15 +30,17 @@ from statemachine._errors import (
     NoSnapshotError,
     SnapshotInProgressError,
     StaleSnapshotError,
+    UserParkedError,
 )
-from statemachine._state import BufferState
+from statemachine._state import BufferState, is_empty
 
 
 @frozen
 class AddMeasurements:
-    """Record these, all or none."""
+    """Record these, which arrived at time `now` (seconds; None where nobody knows), all or none."""
 
     measurements: Sequence[Any]
+    now: float | None = None
 
 
 @frozen
@@ -100,17 +106,40 @@ class ClearBuffer:
     through: int | None = None
 
 
-Command = (
-    AddMeasurements
-    | BeginSnapshot
-    | FinalizeSnapshot
-    | CompleteReplay
-    | RenewLease
-    | AbortSnapshot
-    | ExpireSnapshot
-    | FinishAbort
-    | ClearBuffer
+@frozen
+class EvictOldest:
+    """Make room elsewhere: evict up to so many of the oldest that are not frozen."""
+
+    count: int
+
+
+@frozen
+class ScheduleRetry:
+    """Do not try again before `retry_at` (seconds), if `version` (None: whichever was the latest) has failed."""
+
+    version: int | None
+    retry_at: float
+
+
+@frozen
+class Park:
+    """Begin no replay until released."""
+
+    reason: str
+
+
+@frozen
+class Release:
+    """Let the parked user be replayed again."""
+
+
+SnapshotCommand = (
+    BeginSnapshot | FinalizeSnapshot | CompleteReplay | RenewLease | AbortSnapshot | ExpireSnapshot | FinishAbort
 )
+
+Command = SnapshotCommand | AddMeasurements | ClearBuffer | EvictOldest | ScheduleRetry | Park | Release
+
+WHEN_IDLE = ("begin_snapshot", "clear_buffer", "park")
 
 
 def decide(state: BufferState, command: Command, config: BufferConfig) -> list[Event]:
@@ -120,8 +149,30 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
         ReplayBufferError: the command is refused, and nothing happens.
     """
     match command:
-        case AddMeasurements(measurements=measurements):
-            return _add(state, measurements, config)
+        case AddMeasurements(measurements=measurements, now=now):
+            return _add(state, measurements, now, config)
+        case ClearBuffer(through=through):
+            _check(state, "clear_buffer")
+            if through is None:
+                return [BufferCleared(state.head)]
+            return [BufferCleared(through)] if state.offsets.below(through) else []
+        case EvictOldest(count=count):
+            return _eviction(evictable(state), count)
+        case ScheduleRetry(version=version, retry_at=retry_at):
+            return _schedule(state, version, retry_at)
+        case Park(reason=reason):
+            _check(state, "park")
+            return [ReplayParked(state.version, reason)]
+        case Release():
+            _check(state, "release")
+            return [ReplayReleased(state.version)]
+        case _:
+            return _decide_snapshot(state, command, config)
+
+
+def _decide_snapshot(state: BufferState, command: SnapshotCommand, config: BufferConfig) -> list[Event]:
+    """The commands that take a snapshot from its begin to its end."""
+    match command:
         case BeginSnapshot(now=now, timestamp=timestamp):
             _check(state, "begin_snapshot")
             return [SnapshotBegun(state.version + 1, timestamp, now + config.snapshot_timeout)]
@@ -141,14 +192,10 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
             if state.version != version or not state.is_overdue(now):
                 return []
             return [SnapshotExpired(version), *_finished(state, finish)]
-        case FinishAbort(version=version):
+        case _:  # FinishAbort
+            version = command.version
             aborting = state.phase == "aborting" and state.version == version
             return [AbortFinished(version)] if aborting else []
-        case ClearBuffer(through=through):
-            _check(state, "clear_buffer")
-            if through is None:
-                return [BufferCleared(state.head)]
-            return [BufferCleared(through)] if state.offsets.below(through) else []
 
 
 def bound(state: BufferState, config: BufferConfig) -> tuple[int, int]:
@@ -163,12 +210,34 @@ def bound(state: BufferState, config: BufferConfig) -> tuple[int, int]:
     return max(0, min(config.pending_bound, reserve)), state.pending
 
 
-def _add(state: BufferState, measurements: Sequence[Any], config: BufferConfig) -> list[Event]:
+def evictable(state: BufferState) -> Offsets:
+    """The offsets of the measurements that may be evicted, oldest first: never frozen ones."""
+    return state.offsets if state.frozen_offset is None else state.pending_offsets
+
+
+def _eviction(candidates: Offsets, count: int) -> list[Event]:
+    count = min(count, len(candidates))
+    return [MeasurementsEvicted(candidates[0], candidates[count - 1] + 1)] if count > 0 else []
+
+
+def _schedule(state: BufferState, version: int | None, retry_at: float) -> list[Event]:
+    if version is not None and version != state.version:
+        raise StaleSnapshotError(_staleness(state, "schedule_retry", version))
+    _check(state, "schedule_retry")
+    if not state.attempts:
+        hint = "no replay has failed since the last one that was completed"
+        raise NoSnapshotError("schedule_retry", state.phase, BUFFER_LIFECYCLE.legal(state.phase), hint)
+    return [RetryScheduled(state.version, retry_at)]
+
+
+def _add(state: BufferState, measurements: Sequence[Any], now: float | None, config: BufferConfig) -> list[Event]:
     """The adds, followed by the eviction of as many of the oldest as are over the bound, but no more than came."""
     allowed, held = bound(state, config)
     count = len(measurements)
     excess = min(count, held + count - allowed)
     events: list[Event] = [MeasurementAdded(measurement) for measurement in measurements]
+    if is_empty(state) and measurements:
+        events[0] = MeasurementAdded(measurements[0], now)
     if excess <= 0:
         return events
     if config.on_overflow == "reject":
@@ -177,9 +246,8 @@ def _add(state: BufferState, measurements: Sequence[Any], config: BufferConfig) 
             f"{held} measurements are {kind} and {allowed} may be, so {count} more were not recorded; "
             f"replay or clear them first, raise max_measurements, or choose on_overflow='evict_oldest'"
         )
-    candidates = state.offsets if state.frozen_offset is None else state.pending_offsets
-    candidates = candidates.extended(range(state.head, state.head + count))
-    return [*events, MeasurementsEvicted(candidates[0], candidates[excess - 1] + 1)]
+    candidates = evictable(state).extended(range(state.head, state.head + count))
+    return [*events, *_eviction(candidates, excess)]
 
 
 def _finished(state: BufferState, finish: bool) -> list[Event]:
@@ -211,11 +279,16 @@ def _staleness(state: BufferState, trigger: str, version: int) -> str:
 
 def _refusal(state: BufferState, trigger: str) -> tuple[type[IllegalTriggerError], str]:
     """The kind of error for a trigger that the lifecycle refuses, and a hint what to do."""
+    if state.phase == "parked":
+        failures = f"{state.attempts} failed attempts ({state.reason or 'no reason given'})"
+        return UserParkedError, f"the user was parked after {failures}; release it first"
+    if trigger == "release":
+        return IllegalTriggerError, "the user is not parked"
     if state.phase == "idle":
         return NoSnapshotError, "no snapshot is in progress; begin one with begin_snapshot"
-    if trigger in ("begin_snapshot", "clear_buffer") and state.phase == "aborting":
+    if trigger in WHEN_IDLE and state.phase == "aborting":
         return SnapshotInProgressError, "the rollback has not succeeded yet; expire_overdue() tries it again"
-    if trigger in ("begin_snapshot", "clear_buffer"):
+    if trigger in (*WHEN_IDLE, "schedule_retry"):
         return SnapshotInProgressError, f"wait until snapshot {state.version} is completed, or abort it"
     if state.phase == "snapshotting":
         return IllegalTriggerError, f"finalize_snapshot comes first (snapshot {state.version})"

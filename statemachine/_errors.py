@@ -66,6 +66,10 @@ class NoSnapshotError(IllegalTriggerError):
     """No snapshot is in progress."""
 
 
+class UserParkedError(IllegalTriggerError):
+    """Replays of the user failed too often, and none begins until it is released."""
+
+
 class RollbackError(ReplayBufferError):
     """The application's rollback raised (its error is the cause); the user stays in `aborting` until it succeeds."""
 

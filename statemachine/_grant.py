@@ -1,39 +1,84 @@
 """What a state lets the log add without asking, and the state after the log has used some of it. Pure."""
 
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any
 
-from attrs import evolve as changed_grant
+from attrs import evolve as with_values
 
 from events import Grant
 from statemachine._config import BufferConfig
-from statemachine._decide import bound
-from statemachine._state import BufferState, changed, with_added
+from statemachine._decide import bound, evictable
+from statemachine._state import BufferState, changed, is_empty, with_added
+from statemachine.due import AT_ONCE, NOT_AS_IT_IS, DuePolicy, TimestampOf, Window, room_and_due
 
 ENDLESS = 2**40
 """How many evictions are granted: more than will ever come."""
 
+Oldest = Callable[[TimestampOf], float]
+"""Gives the earliest of the measurements' own times, in seconds."""
 
-def grant(state: BufferState, config: BufferConfig, *, may_evict: bool, issuer: Any = None) -> Grant:
-    """What may be added from `state` on until somebody has to decide again.
+
+def grant(
+    state: BufferState,
+    config: BufferConfig,
+    *,
+    may_evict: bool,
+    issuer: Any = None,
+    now: float = AT_ONCE,
+    oldest: Oldest | None = None,
+) -> Grant:
+    """What may be added from `state` on until somebody has to decide again, and when to look at the user meanwhile.
 
     Parameters:
         state: the state at the head.
-        config: the bounds.
+        config: the bounds, and when a user is due.
         may_evict: whether the log may evict by itself, which it may not where a hook has to be told.
         issuer: who may add within the grant.
+        now: the time, where somebody has just looked and the user was not due.
+        oldest: the measurements' own times, where that somebody looked at them.
     """
     until = -inf if state.phase == "aborting" else state.deadline  # the sweep looks for users left in aborting
+    shelved = state.phase == "parked"
     allowed, held = bound(state, config)
-    evicts = may_evict and config.on_overflow == "evict_oldest"
-    if held < allowed or allowed == 0 or not evicts:
-        return Grant(max(0, allowed - held), until, issuer=issuer)
-    idle = state.frozen_offset is None
-    candidates = state.offsets if idle else state.pending_offsets
-    victims = candidates.extended(range(state.head, state.head + 2 * ENDLESS, 2))
-    granted = Grant(0, until, victims, issuer=issuer)
-    return changed_grant(granted, checkpoint_at=partial(after_grant, state, granted)) if idle else granted
+    room, due_at, due_after = _until_due(state, config.due_policy, max(0, allowed - held), now, oldest)
+    looked = oldest is not None and config.due_policy.looks_inside
+    if held < allowed or allowed == 0 or not may_evict or config.on_overflow == "reject" or looked:
+        return Grant(
+            0 if looked else room,  # the time of whatever comes next has to be looked at, too
+            until,
+            issuer=issuer,
+            notes_arrival=is_empty(state),
+            due_at=due_at,
+            due_after=due_after,
+            shelved=shelved,
+        )
+    victims = evictable(state).extended(range(state.head, state.head + 2 * ENDLESS, 2))
+    granted = Grant(0, until, victims, issuer=issuer, due_at=due_at, shelved=shelved)
+    if state.frozen_offset is not None:
+        return granted
+    return with_values(granted, checkpoint_at=partial(after_grant, state, granted))
+
+
+def _until_due(
+    state: BufferState, policy: DuePolicy, room: int, now: float, oldest: Oldest | None
+) -> tuple[int, float | None, float | None]:
+    """The room without what would make the user due unseen; when to look at it; how long after the next arrival."""
+    if state.phase != "idle":
+        return room, None, None
+    if state.retry_at is not None:
+        return room, state.retry_at if state.retry_at > now else None, None
+    if is_empty(state):
+        room, after = room_and_due(policy, Window(0, arrived_at=0.0), room)
+        return room, None, after if after < NOT_AS_IT_IS else None
+    room, due_at = room_and_due(policy, window_of(state, oldest), room, now)
+    return room, due_at if due_at < NOT_AS_IT_IS else None, None
+
+
+def window_of(state: BufferState, oldest: Oldest | None = None) -> Window:
+    """An idle user's live measurements, as a policy sees them. What arrived nobody knows when, arrived long ago."""
+    return Window(state.live, AT_ONCE if state.arrived_at is None else state.arrived_at, oldest)
 
 
 def live_within(granted: Grant, events: int) -> int:
@@ -41,10 +86,17 @@ def live_within(granted: Grant, events: int) -> int:
     return events % 2 if granted.victims else events
 
 
-def after_grant(state: BufferState, granted: Grant, head: int) -> BufferState:
-    """The state at `head`, where every event from `state.head` on was appended within `granted`, in constant time."""
+def after_grant(state: BufferState, granted: Grant, head: int, arrived_at: float | None = None) -> BufferState:
+    """The state at `head`, where every event from `state.head` on was appended within `granted`, in constant time.
+
+    Parameters:
+        state: the state when the grant was given.
+        granted: the grant.
+        head: the offset after the last of the events.
+        arrived_at: when the first of them arrived, where that was noted.
+    """
     if not granted.victims:
-        return with_added(state, head - state.head) if head > state.head else state
+        return with_added(state, head - state.head, arrived_at) if head > state.head else state
     adds, evictions = (head - state.head + 1) // 2, (head - state.head) // 2
     if adds == 0:
         return state

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
@@ -20,8 +21,9 @@ from events import (
 )
 from statemachine._config import BufferConfig
 from statemachine._decide import AddMeasurements, Command, decide
-from statemachine._grant import after_grant, grant, live_within
+from statemachine._grant import Oldest, after_grant, grant, live_within, window_of
 from statemachine._state import BufferState, fold
+from statemachine.due import TimestampOf, seconds_of
 
 M = TypeVar("M")
 
@@ -109,7 +111,7 @@ class Journal(Generic[M]):
             if not events:
                 return Outcome(before, before)
             after = _after(before, events)
-            granted = grant(after, self.config, may_evict=not self._hand_over, issuer=self.issuer)
+            granted = self._grant(after)
             try:
                 evicted = self._evicted(user_id, before, order, events) if self._hand_over else ()
                 self.log.append(user_id, events, expected_head=before.head, grant=granted)
@@ -120,12 +122,46 @@ class Journal(Generic[M]):
                 self._truncate(user_id, before, anchor, events, after.oldest, after.live)
             return Outcome(before, after, evicted)
 
+    def is_due(self, user_id: str, now: float) -> bool:
+        """Whether an idle user is due at `now`; if not, the log is told when to list it again."""
+        state = self.state(user_id)
+        if state is None or state.phase != "idle":
+            return False
+        oldest = partial(self._oldest, user_id, state)
+        try:
+            if self._is_due(state, now, oldest):
+                return True
+            granted = self._grant(state, now=now, oldest=oldest)
+            self.log.append(user_id, [], expected_head=state.head, grant=granted)
+        except (ConflictError, TruncatedError):
+            return False  # something has happened since, so it will be looked at again
+        self._anchors[user_id] = _Anchor(state, granted)
+        return False
+
+    def _is_due(self, state: BufferState, now: float, oldest: Oldest) -> bool:
+        if not state.live:
+            return False
+        if state.retry_at is not None:
+            return state.retry_at <= now
+        return self.config.due_policy.due_from(window_of(state, oldest)) <= now
+
+    def _oldest(self, user_id: str, state: BufferState, timestamp_of: TimestampOf) -> float:
+        """The earliest of the live measurements' own times, in seconds; `inf` where none has any."""
+        return min(
+            seconds_of(measurement, timestamp_of)
+            for run in state.offsets.runs
+            for measurement in self.log.measurements(user_id, run)
+        )
+
+    def _grant(self, state: BufferState, **looked: Any) -> Grant:
+        return grant(state, self.config, may_evict=not self._hand_over, issuer=self.issuer, **looked)
+
     def _current(self, user_id: str) -> tuple[BufferState | None, _Anchor | None]:
         """The state at the head, and the anchor from which the log came there within its grant, if that is how."""
         while (position := self.log.position(user_id)) is not None:
             anchor = self._anchors.get(user_id)
             if anchor and anchor.grant and anchor.state.head == position.granted_from:
-                return after_grant(anchor.state, anchor.grant, position.head), anchor
+                return after_grant(anchor.state, anchor.grant, position.head, position.arrived_at), anchor
             try:
                 state = self._folded(user_id, position.head)
             except TruncatedError:
@@ -185,6 +221,6 @@ def _after(state: BufferState, events: Sequence[Event]) -> BufferState:
     controls = (
         Recorded(offset, event)
         for offset, event in enumerate(events, state.head)
-        if not isinstance(event, MeasurementAdded)
+        if not isinstance(event, MeasurementAdded) or event.arrived_at is not None
     )
     return fold(state, controls, state.head + len(events))

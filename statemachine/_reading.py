@@ -95,10 +95,10 @@ class Reading(Shell[M]):
 
         Example:
             >>> from statemachine import ReplayBuffer
-            >>> buffer = ReplayBuffer()
+            >>> buffer = ReplayBuffer(clock=lambda: 7.0)
             >>> offset = buffer.add_measurement("ann", 81.5)
             >>> list(buffer.events("ann"))
-            [Recorded(offset=0, event=MeasurementAdded(measurement=81.5))]
+            [Recorded(offset=0, event=MeasurementAdded(measurement=81.5, arrived_at=7.0))]
         """
         for offset in (start, 0 if stop is None else stop):
             _check_offset(user_id, offset)

@@ -88,6 +88,13 @@ class Shell(Generic[M]):
             raise InvalidArgumentError(f"the clock must give a finite number of seconds, not {now!r}")
         return now
 
+    def _arrival(self) -> float | None:
+        """The time of an add; no measurement is refused because of the clock."""
+        try:
+            return self._now()
+        except InvalidArgumentError:
+            return None
+
     def _record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
         """Record a command; a refusal learns whom it concerns."""
         try:
@@ -101,7 +108,7 @@ class Shell(Generic[M]):
         state = self._journal.decided(user_id)
         expired = state is not None and self._expire(user_id, state)
         try:
-            outcome = self._record(user_id, AddMeasurements(batch))
+            outcome = self._record(user_id, AddMeasurements(batch, self._arrival()))
             if outcome.evicted and self._on_evict is not None:
                 self._hand_over(user_id, outcome, self._on_evict)
         finally:

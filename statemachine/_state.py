@@ -16,6 +16,9 @@ from events import (
     Offsets,
     Recorded,
     ReplayCompleted,
+    ReplayParked,
+    ReplayReleased,
+    RetryScheduled,
     SnapshotBegun,
     SnapshotExpired,
     SnapshotFinalized,
@@ -30,20 +33,25 @@ class BufferState:
     """The state of one user's buffer at one offset: the fold of all events below it.
 
     Attributes:
-        phase: the lifecycle's state: `idle`, `snapshotting`, `replaying` or `aborting`.
+        phase: the lifecycle's state: `idle`, `snapshotting`, `replaying`, `aborting` or `parked`.
         version: how many snapshots were ever begun; the fencing token of the one in progress.
         head: the offset the next event will get.
         committed: the first offset that no completed replay (or clear) has covered.
         frozen_offset: the offset of the `SnapshotBegun` of the snapshot in progress, or None.
         deadline: when the snapshot in progress expires, in seconds of the buffer's clock, or None.
         timestamp: what `begin_snapshot` was given, or None when idle.
-        reason: why the snapshot is being aborted, or "".
+        reason: why the snapshot is being aborted or the user is parked, or "".
         added: how many measurements were ever added.
         replayed: how many of them completed replays have covered.
         evicted: how many were evicted.
         cleared: how many were dropped by `clear_buffer`.
         offsets: those of the live measurements.
-        carries: whether an abort has happened since the last completed replay or clear, which raises the bound.
+        arrived_at: when the oldest live measurement arrived, in seconds of the buffer's clock, or None. Evicting the
+            oldest leaves it as it is, as long as others are live.
+        pending_arrived_at: the same of the oldest pending one.
+        attempts: how many snapshots were aborted or expired since the last completed replay, full clear or release.
+        retry_at: the time in seconds before which the failed replay is not to be tried again, or None.
+        carries: whether an abort has happened since the last completed replay or full clear, which raises the bound.
 
     Example:
         >>> state = evolve(BufferState(), MeasurementAdded(81.5))
@@ -65,6 +73,10 @@ class BufferState:
     cleared: int = 0
     offsets: Offsets = NO_OFFSETS
     carries: bool = False
+    arrived_at: float | None = None
+    pending_arrived_at: float | None = None
+    attempts: int = 0
+    retry_at: float | None = None
 
     @property
     def live(self) -> int:
@@ -124,11 +136,11 @@ def evolve(state: BufferState, event: Event) -> BufferState:
         return changed(state, head=head)
     phase = BUFFER_LIFECYCLE.after(state.phase, event)
     match event:
-        case MeasurementAdded():
-            return with_added(state, 1)
+        case MeasurementAdded(arrived_at=arrived_at):
+            return with_added(state, 1, arrived_at)
         case MeasurementsEvicted(start=start, stop=stop):
             kept = state.offsets.without(start, stop)
-            return changed(state, head=head, offsets=kept, evicted=state.evicted + state.live - len(kept))
+            return _aged(changed(state, head=head, offsets=kept, evicted=state.evicted + state.live - len(kept)))
         case SnapshotBegun(version=version, timestamp=timestamp, deadline=deadline):
             return changed(
                 state,
@@ -138,13 +150,14 @@ def evolve(state: BufferState, event: Event) -> BufferState:
                 frozen_offset=here,
                 deadline=deadline,
                 timestamp=timestamp,
+                retry_at=None,
             )
         case SnapshotFinalized(deadline=deadline) | LeaseRenewed(deadline=deadline):
             return changed(state, phase=phase, head=head, deadline=deadline)
-        case AbortBegun(reason=reason):
-            return changed(state, phase=phase, head=head, deadline=None, reason=reason)
-        case SnapshotExpired():
-            return changed(state, phase=phase, head=head, deadline=None, reason="expired")
+        case AbortBegun() | SnapshotExpired():
+            reason = event.reason if isinstance(event, AbortBegun) else "expired"
+            attempts = state.attempts + 1
+            return changed(state, phase=phase, head=head, deadline=None, reason=reason, attempts=attempts)
         case ReplayCompleted():
             return _idle(
                 state,
@@ -154,30 +167,70 @@ def evolve(state: BufferState, event: Event) -> BufferState:
                 offsets=state.pending_offsets,
                 replayed=state.replayed + state.frozen,
                 carries=False,
+                arrived_at=state.pending_arrived_at,
+                attempts=0,
             )
         case BufferCleared(through=through):
             kept = state.offsets.without(0, through)
             cleared = state.cleared + state.live - len(kept)
-            return changed(
-                state,
-                head=head,
-                committed=max(state.committed, through),
-                offsets=kept,
-                cleared=cleared,
-                carries=False,
-            )
+            committed = max(state.committed, through)
+            after = changed(state, head=head, committed=committed, offsets=kept, cleared=cleared)
+            return after if kept else changed(after, carries=False, attempts=0, retry_at=None, arrived_at=None)
+        case RetryScheduled(retry_at=retry_at):
+            return changed(state, head=head, retry_at=retry_at)
+        case ReplayParked(reason=reason):
+            return changed(state, phase=phase, head=head, reason=reason, retry_at=None)
+        case ReplayReleased():
+            return changed(state, phase=phase, head=head, reason="", attempts=0)
         case _:  # AbortFinished
-            return _idle(state, phase=phase, head=head, carries=True)
+            arrived_at = state.arrived_at if state.frozen else state.pending_arrived_at
+            return _idle(state, phase=phase, head=head, carries=True, arrived_at=arrived_at)
 
 
 def _idle(state: BufferState, **values: Any) -> BufferState:
-    return changed(state, frozen_offset=None, deadline=None, timestamp=None, reason="", **values)
+    return changed(
+        state, frozen_offset=None, deadline=None, timestamp=None, reason="", pending_arrived_at=None, **values
+    )
 
 
-def with_added(state: BufferState, count: int) -> BufferState:
-    """The state after `count` measurements were added in a row; the same as evolving each, in constant time."""
+def _aged(state: BufferState) -> BufferState:
+    """What is empty is of no age."""
+    if state.live and (state.pending or state.pending_arrived_at is None):
+        return state
+    return changed(
+        state,
+        arrived_at=state.arrived_at if state.live else None,
+        pending_arrived_at=state.pending_arrived_at if state.pending else None,
+    )
+
+
+def with_added(state: BufferState, count: int, arrived_at: float | None = None) -> BufferState:
+    """The state after `count` measurements were added in a row; the same as evolving each, in constant time.
+
+    Parameters:
+        state: the state before.
+        count: how many.
+        arrived_at: when the first of them arrived, where that was noted.
+    """
     head = state.head + count
-    return changed(state, head=head, added=state.added + count, offsets=state.offsets.extended(range(state.head, head)))
+    added = changed(
+        state, head=head, added=state.added + count, offsets=state.offsets.extended(range(state.head, head))
+    )
+    return added if arrived_at is None else arrived(added, state, arrived_at)
+
+
+def is_empty(state: BufferState) -> bool:
+    """Whether a measurement that is added next would be the first: of all, or of the pending ones."""
+    return not (state.live if state.frozen_offset is None else state.pending)
+
+
+def arrived(state: BufferState, before: BufferState, arrived_at: float) -> BufferState:
+    """The state with the arrival of the first measurement since `before`, if that was the first of its kind."""
+    if not is_empty(before):
+        return state
+    if state.frozen_offset is None:
+        return changed(state, arrived_at=arrived_at)
+    return changed(state, pending_arrived_at=arrived_at)
 
 
 def fold(state: BufferState, controls: Iterable[Recorded], head: int) -> BufferState:

@@ -16,14 +16,14 @@ from statemachine import (
 
 
 @pytest.mark.parametrize("count", [1, 3, 300, 1000])
-def test_evictions_are_events_and_counted_and_handed_over(count: int) -> None:
+def test_evictions_are_events_and_counted_and_handed_over(count: int, clock: Clock) -> None:
     """At the bound each add costs the oldest; the hook gets them all, in order, exactly once."""
     archive: list[int] = []
     config = BufferConfig(max_measurements=5)
     hooked: ReplayBuffer[int] = ReplayBuffer(
-        MemoryLog(keep_history=True), config, on_evict=lambda _user, evicted: archive.extend(evicted)
+        MemoryLog(keep_history=True), config, clock=clock, on_evict=lambda _user, evicted: archive.extend(evicted)
     )
-    plain: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), config)
+    plain: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), config, clock=clock)
     for number in range(5 + count):
         assert hooked.add_measurement("ann", number) == plain.add_measurement("ann", number)
     assert archive == list(range(count))

@@ -53,7 +53,7 @@ def test_memory_is_truncated_at_completion(buffer: ReplayBuffer[Any]) -> None:
     with buffer.snapshot("ann"):
         buffer.add_measurement("ann", 4)
     history = list(buffer.events("ann"))
-    assert history[0] == Recorded(5, MeasurementAdded(4))
+    assert history[0] == Recorded(5, MeasurementAdded(4, arrived_at=100.0))
     assert buffer.state_at("ann", 5).phase == "replaying"
     with pytest.raises(TruncatedHistoryError, match="offset 4 was truncated; history is kept from offset 5 on"):
         buffer.state_at("ann", 4)
@@ -76,11 +76,11 @@ def test_history_that_is_truncated_while_being_read_says_so(buffer: ReplayBuffer
         list(history)
 
 
-def test_what_is_cut_off_at_the_bound_can_be_folded_from_there() -> None:
+def test_what_is_cut_off_at_the_bound_can_be_folded_from_there(clock: Clock) -> None:
     """While a full idle user goes on evicting, the log cuts itself; every offset that is kept has its state."""
     log: MemoryLog[int] = MemoryLog()
-    kept: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), BufferConfig(max_measurements=7))
-    buffer = ReplayBuffer(log, BufferConfig(max_measurements=7))
+    kept: ReplayBuffer[int] = ReplayBuffer(MemoryLog(keep_history=True), BufferConfig(max_measurements=7), clock=clock)
+    buffer = ReplayBuffer(log, BufferConfig(max_measurements=7), clock=clock)
     starts = set()
     for number in range(300):
         assert buffer.add_measurement("ann", number) == kept.add_measurement("ann", number)

@@ -12,17 +12,17 @@ LOOKS = TIMES
 
 @given(st.lists(SETS | LOOKS, max_size=60))
 def test_it_is_a_dict_of_deadlines(steps: list[tuple[str, float | None] | float]) -> None:
-    """Due are the streams whose deadline has come, earliest first, at every look, until they are given another."""
-    deadlines, model = Deadlines(), dict[str, float]()
-    for step in steps:
+    """Due are the streams whose deadline has come, earliest first and then in the order of being set, until changed."""
+    deadlines, model = Deadlines(), dict[str, tuple[float, int]]()
+    for number, step in enumerate(steps):
         if isinstance(step, tuple):
             stream, deadline = step
             deadlines.set(stream, deadline)
             model.pop(stream, None)
             if deadline is not None:
-                model[stream] = deadline
+                model[stream] = deadline, number
         else:
-            expected = sorted((deadline, stream) for stream, deadline in model.items() if deadline <= step)
+            expected = sorted((entry, stream) for stream, entry in model.items() if entry[0] <= step)
             assert deadlines.due(step) == [stream for _, stream in expected]
 
 

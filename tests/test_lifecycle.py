@@ -18,6 +18,9 @@ from events import (
     MeasurementsEvicted,
     Recorded,
     ReplayCompleted,
+    ReplayParked,
+    ReplayReleased,
+    RetryScheduled,
     SnapshotBegun,
     SnapshotExpired,
     SnapshotFinalized,
@@ -251,8 +254,8 @@ def test_machine_is_a_new_one_each_time() -> None:
 
 
 def test_the_table_of_the_buffer_is_the_designs() -> None:
-    """The buffer's lifecycle is the table of the design: these rows, four states, no others."""
-    states = ("idle", "snapshotting", "replaying", "aborting")
+    """The buffer's lifecycle is the table of the design: these rows, its four states and `parked`, no others."""
+    states = ("idle", "snapshotting", "replaying", "aborting", "parked")
     expected = {
         ("idle", "begin_snapshot", SnapshotBegun, "snapshotting"),
         ("snapshotting", "finalize_snapshot", SnapshotFinalized, "replaying"),
@@ -264,6 +267,10 @@ def test_the_table_of_the_buffer_is_the_designs() -> None:
         ("replaying", "expire", SnapshotExpired, "aborting"),
         ("aborting", "finish_abort", AbortFinished, "idle"),
         ("idle", "clear_buffer", BufferCleared, "idle"),
+        ("idle", "schedule_retry", RetryScheduled, "idle"),
+        ("aborting", "schedule_retry", RetryScheduled, "aborting"),
+        ("idle", "park", ReplayParked, "parked"),
+        ("parked", "release", ReplayReleased, "idle"),
         *((state, "add_measurement", MeasurementAdded, state) for state in states),
         *((state, "evict", MeasurementsEvicted, state) for state in states),
     }
@@ -274,7 +281,7 @@ def test_the_table_of_the_buffer_is_the_designs() -> None:
 
 
 def test_every_state_of_the_buffer_is_reached_and_left() -> None:
-    """A user can get into each of the four states, and from each back to idle."""
+    """A user can get into each of the states, and from each back to idle."""
     begun, finalized, aborted = SnapshotBegun(1, None, 30.0), SnapshotFinalized(1, 300.0), AbortBegun(1, "")
     assert BUFFER_LIFECYCLE.fold([]) == "idle"
     assert BUFFER_LIFECYCLE.fold([begun]) == "snapshotting"
@@ -282,6 +289,8 @@ def test_every_state_of_the_buffer_is_reached_and_left() -> None:
     assert BUFFER_LIFECYCLE.fold([begun, finalized, ReplayCompleted(1)]) == "idle"
     assert BUFFER_LIFECYCLE.fold([begun, aborted]) == "aborting"
     assert BUFFER_LIFECYCLE.fold([begun, finalized, SnapshotExpired(1), AbortFinished(1)]) == "idle"
+    assert BUFFER_LIFECYCLE.fold([ReplayParked(1, "")]) == "parked"
+    assert BUFFER_LIFECYCLE.fold([ReplayParked(1, ""), ReplayReleased(1)]) == "idle"
 
 
 def test_legal_is_in_the_order_of_the_table() -> None:

@@ -56,8 +56,9 @@ class ReplayBufferSpec(Rules):
             assert self.buffer.measurements(user_id) == model.live
             assert self.buffer.size(user_id) == len(model.live)
             assert state.phase == model.phase
-            assert state.frozen == (0 if state.phase == "idle" else len(model.older))
+            assert state.frozen == (0 if state.phase in ("idle", "parked") else len(model.older))
             assert state.pending == len(model.pending)
+            assert (state.attempts, state.retry_at) == (model.attempts, model.retry_at)
             if self.archives:
                 assert self.archived.get(user_id, []) == model.evicted
             assert self.replayed.get(user_id, []) == model.replayed
@@ -99,10 +100,17 @@ class ReplayBufferSpec(Rules):
             assert state == kept
 
     @invariant()
+    def parked_users_are_listed(self) -> None:
+        """Whoever is parked can be seen."""
+        assert sorted(self.buffer.parked()) == [
+            u for u, model in sorted(self.models.items()) if model.phase == "parked"
+        ]
+
+    @invariant()
     def bounds_hold(self) -> None:
         """Idle: at most the bound; in progress: the pending bound; both added between an abort and a completion."""
         for _user_id, model, state in self.settled():
-            if not model.carries and state.phase == "idle":
+            if not model.carries and state.frozen_offset is None:
                 assert state.live <= max(self.config.max_measurements, self.config.pending_bound)
             assert state.pending <= self.config.pending_bound
             assert state.live <= self.config.carried_bound + self.config.pending_bound
@@ -118,6 +126,8 @@ class ReplayBufferSpec(Rules):
             model = self.model(user_id)
             if model.phase == "aborting":
                 model.finish_abort()
+            if model.phase == "parked":
+                self.buffer.release(user_id)
             assert self.buffer.state(user_id).phase == "idle"
             with self.buffer.snapshot(user_id) as frozen:
                 assert list(frozen) == model.live

@@ -1,6 +1,6 @@
 """`Model`: one user's buffer as plain lists, to compare the real one with. Must not import what it is a model of."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from statemachine._config import BufferConfig
 from statemachine._errors import (
@@ -10,7 +10,9 @@ from statemachine._errors import (
     ReplayBufferError,
     SnapshotInProgressError,
     StaleSnapshotError,
+    UserParkedError,
 )
+from statemachine.due import AllOf, AnyOf, Count
 
 M = TypeVar("M")
 
@@ -24,6 +26,9 @@ LEGAL = {
     "renew_lease": ("replaying",),
     "abort_snapshot": ("snapshotting", "replaying"),
     "clear_buffer": ("idle",),
+    "schedule_retry": ("idle", "aborting"),
+    "park": ("idle",),
+    "release": ("parked",),
 }
 """The phases in which a command is legal."""
 
@@ -37,12 +42,17 @@ class Model(Generic[M]):
     Attributes:
         older: the live measurements, or while a snapshot is in progress the frozen ones.
         pending: those that arrived since the freeze point.
+        since: when the oldest of `older` arrived; and `pending_since`, of `pending`.
+        attempts: how many snapshots failed since one was completed; `retry_at`: when the next one may begin, or None.
         replayed: those that completed replays have covered, in order; likewise `evicted` and `cleared`.
     """
 
     def __init__(self, config: BufferConfig) -> None:
         self.config = config
         self.phase, self.version, self.deadline, self.carries = "idle", 0, 0.0, False
+        self.since = self.pending_since = 0.0
+        self.attempts = 0
+        self.retry_at: float | None = None
         self.added: list[M] = []
         self.older: list[M] = []
         self.pending: list[M] = []
@@ -61,17 +71,37 @@ class Model(Generic[M]):
 
     def refusal(self, trigger: str, version: int | None = None) -> Refusal:
         """How `trigger` must be refused for `version`, if it must."""
-        if version is not None and (version != self.version or self.phase not in ("snapshotting", "replaying")):
+        over = trigger != "schedule_retry" and self.phase not in ("snapshotting", "replaying")
+        if version is not None and (version != self.version or over):
             return StaleSnapshotError
         if self.phase in LEGAL[trigger]:
-            return None
+            return NoSnapshotError if trigger == "schedule_retry" and not self.attempts else None
+        if self.phase == "parked":
+            return UserParkedError
+        if trigger == "release":
+            return IllegalTriggerError
         if self.phase == "idle":
             return NoSnapshotError
         return SnapshotInProgressError if "idle" in LEGAL[trigger] else IllegalTriggerError
 
-    def add(self, measurements: list[M]) -> Refusal:
+    def is_due(self, now: float, policy: Any = None) -> bool:
+        """Whether `ready` must list the user."""
+        if self.phase != "idle" or not self.older:
+            return False
+        if policy is None and self.retry_at is not None:
+            return now >= self.retry_at
+        policy = policy or self.config.due_policy
+        if isinstance(policy, AnyOf | AllOf):
+            answers = [self.is_due(now, part) for part in policy.policies]
+            return any(answers) if isinstance(policy, AnyOf) else all(answers)
+        if isinstance(policy, Count):
+            return len(self.older) >= policy.measurements
+        times = [self.since] if policy.timestamp_of is None else map(policy.timestamp_of, self.older)
+        return bool(now - min(times) >= policy.seconds)
+
+    def add(self, measurements: list[M], now: float = 0.0) -> Refusal:
         """Add them all, evicting as many of the oldest as do not fit; or refuse, if that is the policy."""
-        if self.phase == "idle":
+        if self.phase in ("idle", "parked"):
             into, bound = self.older, self.config.max_measurements
             if self.carries:
                 bound += self.config.pending_bound
@@ -81,6 +111,10 @@ class Model(Generic[M]):
         excess = min(len(measurements), len(into) + len(measurements) - bound)
         if excess > 0 and self.config.on_overflow == "reject":
             return BufferFullError
+        if not self.older and into is self.older:
+            self.since = now
+        if not self.pending and into is self.pending:
+            self.pending_since = now
         self.added += measurements
         into += measurements
         self.evicted += into[: max(0, excess)]
@@ -90,6 +124,7 @@ class Model(Generic[M]):
     def begin(self, now: float) -> None:
         """Freeze what is live."""
         self.phase, self.version, self.deadline = "snapshotting", self.version + 1, now + self.config.snapshot_timeout
+        self.retry_at = None
 
     def finalize(self, now: float) -> None:
         """Start the replay."""
@@ -103,15 +138,17 @@ class Model(Generic[M]):
         """What was frozen is replayed; what was pending is the new window."""
         self.replayed += self.older
         self.older, self.pending, self.phase, self.carries = self.pending, [], "idle", False
+        self.since, self.attempts = self.pending_since, 0
 
     def abort(self, *, rolled_back: bool) -> None:
         """Give up; back to idle if the rollback succeeds."""
-        self.phase = "aborting"
+        self.phase, self.attempts = "aborting", self.attempts + 1
         if rolled_back:
             self.finish_abort()
 
     def finish_abort(self) -> None:
         """Everything is simply live again."""
+        self.since = self.since if self.older else self.pending_since
         self.older, self.pending, self.phase, self.carries = self.live, [], "idle", True
 
     def clear(self) -> None:
@@ -122,4 +159,13 @@ class Model(Generic[M]):
         """Drop that many of the oldest."""
         self.cleared += self.older[:count]
         del self.older[:count]
-        self.carries = False
+        if not self.older:
+            self.carries, self.attempts, self.retry_at = False, 0, None
+
+    def park(self) -> None:
+        """Let nobody begin."""
+        self.phase, self.retry_at = "parked", None
+
+    def release(self) -> None:
+        """Let them again."""
+        self.phase, self.attempts = "idle", 0

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from statemachine._errors import RollbackError, SnapshotInProgressError, UnknownUserError
+from statemachine._errors import RollbackError, SnapshotInProgressError, UnknownUserError, UserParkedError
 from statemachine.spec._world import DeliberateError, World
 
 USERS = st.sampled_from(["ann", "bob", "cyd"])
@@ -84,7 +84,7 @@ class Rules(World):
             barrier.wait()
             try:
                 outcomes.append(self.buffer.begin_snapshot(user_id))
-            except SnapshotInProgressError:
+            except (SnapshotInProgressError, UserParkedError):
                 outcomes.append(0)
 
         threads = [Thread(target=begin) for _ in range(2)]
@@ -184,15 +184,16 @@ class Rules(World):
         user_id = self.pick(data, "idle")
         model = self.model(user_id)
         (measurement,) = batch = self.new(1)
-        if model.refusal("begin_snapshot") is not None:
-            self.call(SnapshotInProgressError, lambda: self.buffer.snapshot(user_id).__enter__())
+        refusal = model.refusal("begin_snapshot")
+        if refusal is not None:
+            self.call(refusal, lambda: self.buffer.snapshot(user_id).__enter__())
             return
         model.begin(self.now)
         model.finalize(self.now)
         with suppress(DeliberateError), self.buffer.snapshot(user_id) as frozen:
             assert list(frozen) == model.older
             self.snapshots.setdefault(user_id, []).append((frozen, list(model.older)))
-            self.call(model.add(batch), lambda: self.buffer.add_measurement(user_id, measurement))
+            self.call(model.add(batch, self.now), lambda: self.buffer.add_measurement(user_id, measurement))
             if fails:
                 raise DeliberateError
         if fails:
@@ -220,6 +221,46 @@ class Rules(World):
             model.renew(self.now)
         self.call(refusal, getattr(frozen, operation))
 
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), which=VERSIONS, seconds=st.sampled_from([0.0, 1.0, 50.0]))
+    def schedule_retry(self, data: st.DataObject, which: str, seconds: float) -> None:
+        """A replay that failed is not to be tried again before a while."""
+        user_id = self.pick(data, "idle")
+        model = self.model(user_id)
+        version = self.version(model, which)
+        refusal = model.refusal("schedule_retry", version)
+        self.call(refusal, lambda: self.buffer.schedule_retry(user_id, self.now + seconds, version))
+        if refusal is None:
+            model.retry_at = self.now + seconds
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        """No replay of the user is to begin."""
+        user_id = self.pick(data, "idle")
+        model = self.model(user_id)
+        refusal = model.refusal("park")
+        self.call(refusal, lambda: self.buffer.park(user_id, "the test says so"))
+        if refusal is None:
+            model.park()
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """A parked user may be replayed again."""
+        user_id = self.pick(data, "parked")
+        model = self.model(user_id)
+        refusal = model.refusal("release")
+        self.call(refusal, lambda: self.buffer.release(user_id))
+        if refusal is None:
+            model.release()
+
+    @rule()
+    def ready(self) -> None:
+        """Who is due is listed, each once; nobody else is."""
+        due = [user_id for user_id, model in self.models.items() if model.is_due(self.now)]
+        assert sorted(self.buffer.ready()) == sorted(due)
+
     @rule(seconds=st.sampled_from([1.0, 29.0, 30.0, 299.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
         """Nothing happens for a while."""
@@ -231,9 +272,11 @@ class Rules(World):
         moved = []
         for user_id, model in self.models.items():
             before = model.phase
-            if model.is_overdue(self.now) or before == "aborting":
+            if model.is_overdue(self.now):
                 model.abort(rolled_back=self.rollback_works)
-                moved += [user_id] if model.phase != before else []
+            elif before == "aborting" and self.rollback_works:
+                model.finish_abort()
+            moved += [user_id] if model.phase != before else []
         assert sorted(self.buffer.expire_overdue()) == sorted(moved)
 
     @rule()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from events import EventLog, MemoryLog
+from statemachine import due
 from statemachine._buffer import ReplayBuffer
 from statemachine._config import BufferConfig
 from statemachine._errors import ReplayBufferError
@@ -17,9 +18,24 @@ from statemachine.spec._model import Model, Refusal
 
 T = TypeVar("T")
 
+
+def own_time(measurement: int) -> float:
+    """The time of a measurement, which has nothing to do with when it arrives."""
+    return 900.0 + 60.0 * (measurement % 7)
+
+
+POLICIES = (
+    None,
+    due.Count(1),
+    due.Age(60),
+    due.Age(60, own_time),
+    due.Count(1) & (due.Age(300) | due.Age(400, own_time)),
+)
+
 CONFIGS = st.builds(
     BufferConfig,
     max_measurements=st.integers(1, 4),
+    due=st.sampled_from(POLICIES),
     pending_factor=st.sampled_from([0.5, 1, 2]),
     on_overflow=st.sampled_from(["evict_oldest", "evict_oldest", "reject"]),
 )
@@ -93,9 +109,9 @@ class World(RuleBasedStateMachine):
         """Tell the model of an add; where that finds an overdue snapshot, it is recorded before the rollback runs."""
         model = self.models.setdefault(user_id, Model(self.config))
         if not (self.rolls_back and model.is_overdue(self.now)):
-            return self.model(user_id).add(batch)
+            return self.model(user_id).add(batch, self.now)
         model.abort(rolled_back=False)
-        refusal = model.add(batch)
+        refusal = model.add(batch, self.now)
         if self.rollback_works:
             model.finish_abort()
         return refusal

@@ -1,0 +1,127 @@
+"""`Scheduling`: which users are due for a replay, and which are to wait. Must not run any replay."""
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import TypeVar
+
+from statemachine._decide import Park, Release, ScheduleRetry
+from statemachine._errors import InvalidArgumentError
+from statemachine._reading import Reading
+
+M = TypeVar("M")
+
+
+class Scheduling(Reading[M]):
+    """The part of a `ReplayBuffer` that a `ReplayManager` asks whom to replay."""
+
+    def ready(self) -> Iterator[str]:
+        """The users who are due for a replay: idle, with measurements, and `BufferConfig.due` says so.
+
+        After a failed replay a user is due when its back-off is over. Who is in progress or parked is not due; an
+        overdue snapshot has to be expired first (`expire_overdue`). It costs as much as there are such users, however
+        many others there are; where a policy looks at the measurements' own times, as much as there are users who have
+        got any since the last call.
+
+        Returns:
+            An iterator, the longest due first.
+
+        Example:
+            >>> from statemachine import BufferConfig, ReplayBuffer, due
+            >>> buffer = ReplayBuffer(config=BufferConfig(due=due.Count(2)))
+            >>> offset, offsets = buffer.add_measurement("ann", 81.5), buffer.add_measurements("bob", [70.1, 70.3])
+            >>> list(buffer.ready())
+            ['bob']
+        """
+        self._check_open()
+        now = self._now()
+        return (user_id for user_id in self._log.due(now) if self._journal.is_due(user_id, now))
+
+    def schedule_retry(self, user_id: str, retry_at: float, version: int | None = None) -> None:
+        """After a failed replay: not again before `retry_at`, and then whatever `BufferConfig.due` says.
+
+        Parameters:
+            user_id: whose replay failed.
+            retry_at: the time in seconds of the buffer's clock.
+            version: the snapshot that failed; whichever was the latest if omitted.
+
+        Raises:
+            NoSnapshotError: none has failed since the last completed replay.
+            StaleSnapshotError: a later snapshot has begun.
+            SnapshotInProgressError: it has not failed, but is in progress.
+
+        Example:
+            >>> from statemachine import ReplayBuffer
+            >>> now = 0.0
+            >>> buffer = ReplayBuffer(clock=lambda: now)
+            >>> offset = buffer.add_measurement("ann", 81.5)
+            >>> version = buffer.begin_snapshot("ann")
+            >>> buffer.abort_snapshot("ann", "database is away")
+            >>> buffer.schedule_retry("ann", retry_at=10.0)
+            >>> list(buffer.ready())
+            []
+            >>> now = 10.0
+            >>> list(buffer.ready()), buffer.state("ann").attempts
+            (['ann'], 1)
+        """
+        if isinstance(retry_at, bool) or not isinstance(retry_at, int | float) or not isfinite(retry_at):
+            raise InvalidArgumentError(
+                f"retry_at must be a finite number of seconds, not {retry_at!r}", user_id=user_id
+            )
+        self._touch(user_id, version)
+        self._record(user_id, ScheduleRetry(version, float(retry_at)))
+
+    def park(self, user_id: str, reason: str = "") -> None:
+        """Begin no replay of the user until `release`. What is live stays, and adds go on.
+
+        Parameters:
+            user_id: whose buffer.
+            reason: why; it is recorded.
+
+        Raises:
+            SnapshotInProgressError: a snapshot is in progress.
+            UserParkedError: the user is parked already.
+
+        Example:
+            >>> from statemachine import ReplayBuffer
+            >>> buffer = ReplayBuffer()
+            >>> offset = buffer.add_measurement("ann", 81.5)
+            >>> buffer.park("ann", "her scale is broken")
+            >>> buffer.state("ann").phase, buffer.state("ann").reason, buffer.measurements("ann")
+            ('parked', 'her scale is broken', [81.5])
+        """
+        if not isinstance(reason, str):
+            raise InvalidArgumentError(f"reason must be a string, not {reason!r}", user_id=user_id)
+        self._touch(user_id)
+        self._record(user_id, Park(reason))
+
+    def release(self, user_id: str) -> None:
+        """Let a parked user be replayed again; its failed attempts are forgotten.
+
+        Raises:
+            IllegalTriggerError: the user is not parked.
+
+        Example:
+            >>> from statemachine import ReplayBuffer
+            >>> buffer = ReplayBuffer()
+            >>> offset = buffer.add_measurement("ann", 81.5)
+            >>> buffer.park("ann")
+            >>> buffer.release("ann")
+            >>> buffer.state("ann").phase
+            'idle'
+        """
+        self._touch(user_id)
+        self._record(user_id, Release())
+
+    def parked(self) -> list[str]:
+        """The parked users, the longest parked first; `state(user_id).reason` says why.
+
+        Example:
+            >>> from statemachine import ReplayBuffer
+            >>> buffer = ReplayBuffer()
+            >>> offset = buffer.add_measurement("ann", 81.5)
+            >>> buffer.park("ann")
+            >>> buffer.parked()
+            ['ann']
+        """
+        self._check_open()
+        return self._log.shelved()
