@@ -13,6 +13,7 @@ _neighbours.refuse_neighbours()
 
 from statemachine import due  # noqa: E402 - a stranger's modules must not be imported before they are refused
 from statemachine._audit import Audit  # noqa: E402
+from statemachine._backoff import Backoff  # noqa: E402
 from statemachine._buffer import ReplayBuffer  # noqa: E402
 from statemachine._config import BufferConfig  # noqa: E402
 from statemachine._declaration import BUFFER_LIFECYCLE  # noqa: E402
@@ -32,8 +33,9 @@ from statemachine._errors import (  # noqa: E402
     UnknownUserError,
     UserParkedError,
 )
-from statemachine._manager import ReplayManager, ReplayResult  # noqa: E402
+from statemachine._manager import ReplayManager  # noqa: E402
 from statemachine._reaper import Reaper  # noqa: E402
+from statemachine._run import ReplayResult  # noqa: E402
 from statemachine._snapshot import FrozenSnapshot  # noqa: E402
 from statemachine._state import BufferState, evolve  # noqa: E402
 from statemachine.lifecycle import EVERY_STATE, SAME_STATE, Lifecycle, Transition  # noqa: E402
@@ -43,6 +45,7 @@ __all__ = [
     "EVERY_STATE",
     "SAME_STATE",
     "Audit",
+    "Backoff",
     "BufferClosedError",
     "BufferConfig",
     "BufferFullError",

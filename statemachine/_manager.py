@@ -1,74 +1,61 @@
-"""`ReplayManager`: runs an application's replay, to completion or rollback. Must not know what it computes."""
+"""`ReplayManager`: replays due users, and tries again what failed. Must not know what a replay computes."""
 
-import time
+import random
 from collections.abc import Callable
-from threading import Event
-from typing import Any, Generic, Literal, TypeVar
+from threading import Lock, current_thread
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from attrs import evolve as changed
-from attrs import frozen
 
+from statemachine._backoff import Backoff
 from statemachine._buffer import ReplayBuffer
-from statemachine._errors import ReplayBufferError, RollbackError, StaleSnapshotError, described
+from statemachine._errors import BufferClosedError, IllegalTriggerError, InvalidArgumentError, UnknownUserError
+from statemachine._keeper import Keeper
+from statemachine._pool import Pool
+from statemachine._progress import Progress, shown
+from statemachine._run import Job, ReplayResult, Run, Tracing, no_tracing
+from statemachine._service import Service, sweep
+from statemachine._settling import Settling
 from statemachine._snapshot import FrozenSnapshot
 
 M = TypeVar("M")
-
-
-@frozen
-class ReplayResult:
-    """How one replay went.
-
-    Attributes:
-        user_id: whose replay it was.
-        version: the snapshot's version.
-        outcome: `"completed"`; `"failed"`, where something raised; or `"stale"`, where the replay finished after its
-            snapshot had expired or been aborted, so that its completion was refused.
-        measurements: how many were frozen; 0 where the failure came before.
-        value: what the replay function returned, or None.
-        error: what raised, for an outcome other than `"completed"`.
-        callback_error: what `on_replay_complete` raised; the replay stays completed.
-        rollback_error: what `restore` (or the buffer's `on_abort`) raised; the user stays in `aborting` until the
-            sweep has run it with success.
-        duration: seconds from before the begin to after the end.
-    """
-
-    user_id: str
-    version: int
-    outcome: Literal["completed", "failed", "stale"]
-    measurements: int = 0
-    value: Any = None
-    error: Exception | None = None
-    callback_error: Exception | None = None
-    rollback_error: BaseException | None = None
-    duration: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether the replay was completed."""
-        return self.outcome == "completed"
-
-
-class ReplayStillRunningError(ReplayBufferError):
-    """The snapshot expired, but its replay function has not returned; the rollback waits for that."""
 
 
 class ReplayManager(Generic[M]):
     """Runs replays: begin, the application's own snapshot, finalize, replay, complete; or else roll back.
 
     A failure anywhere aborts the snapshot and calls `restore` in the aborting state, in which no other replay of the
-    user can begin. No measurement leaves the buffer then. Several threads may use one manager.
+    user can begin. No measurement leaves the buffer then. The user is due again after a back-off, and after
+    `max_attempts` failures it is parked: no replay begins until `release_user`, and its measurements are kept. Failures
+    and parking are events, so they survive a restart where the log does.
 
-    Where a snapshot expires while its replay function still runs, the user stays in `aborting` until that returns:
+    `replay_user` replays one user here and now; `replay_ready` all that are due; `start` and `run` go on doing so until
+    `stop`. While a replay runs in `replay_ready`, `start` or `run`, the manager renews its lease, or, once it has taken
+    `max_replay_time`, abandons it: it counts as failed, and its late completion is refused. A thread cannot be ended
+    from outside, so one whose replay function never returns is left to itself, and another takes its place.
+
+    Where a snapshot is over while its replay function still runs, the user stays in `aborting` until that returns:
     restoring beside a replay that goes on writing would restore nothing.
 
     Parameters:
         buffer: the buffer.
-        replay: called with the `FrozenSnapshot`; does the application's work.
+        replay: called with the `FrozenSnapshot`; does the application's work. What it returns is in the result.
         take_snapshot: called with the user id after the begin; returns the application's state to go back to.
         restore: called with the user id and what `take_snapshot` returned (None without one) to go back to it. It
             should be idempotent: it is called again if it raises. Not called where `take_snapshot` itself failed.
         on_replay_complete: called with the `ReplayResult` after a completion, which it cannot undo by raising.
+        on_result: called with every `ReplayResult`, whatever the outcome, once what follows from it is recorded.
+        workers: how many threads `replay_ready`, `start` and `run` replay in.
+        max_attempts: after how many failed attempts a user is parked; None for never.
+        backoff: how long to wait after a failure.
+        max_replay_time: seconds of the buffer's clock after which a replay is abandoned; None for never.
+        poll_interval: seconds between two looks at who is due and who is overdue.
+        tracing: what surrounds each replay, such as `statemachine.otel.tracing()`.
+        chance: gives random numbers from 0 to 1, for the jitter.
+
+    Raises:
+        InvalidArgumentError: an argument has the wrong type or makes no sense.
 
     Example:
         >>> buffer = ReplayBuffer()
@@ -87,12 +74,39 @@ class ReplayManager(Generic[M]):
         take_snapshot: Callable[[str], Any] | None = None,
         restore: Callable[[str, Any], object] | None = None,
         on_replay_complete: Callable[[ReplayResult], object] | None = None,
+        on_result: Callable[[ReplayResult], object] | None = None,
+        workers: int = 1,
+        max_attempts: int | None = 5,
+        backoff: Backoff = Backoff(),
+        max_replay_time: float | None = None,
+        poll_interval: float = 0.25,
+        tracing: Tracing = no_tracing,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._buffer, self._replay = buffer, replay
-        self._take_snapshot, self._restore, self._on_replay_complete = take_snapshot, restore, on_replay_complete
+        _check_is(buffer, ReplayBuffer, "buffer")
+        _check_is(backoff, Backoff, "backoff")
+        hooks = [("take_snapshot", take_snapshot), ("restore", restore), ("on_replay_complete", on_replay_complete)]
+        hooks = [(name, hook) for name, hook in [*hooks, ("on_result", on_result)] if hook is not None]
+        for name, function in [("replay", replay), ("tracing", tracing), ("chance", chance), *hooks]:
+            if not callable(function):
+                raise InvalidArgumentError(f"{name} must be a function, not {function!r}")
+        _check_whole(workers, "workers")
+        if max_attempts is not None:
+            _check_whole(max_attempts, "max_attempts")
+        if max_replay_time is not None:
+            _check_seconds(max_replay_time, "max_replay_time")
+        _check_seconds(poll_interval, "poll_interval")
+        self._buffer, self._job = buffer, Job(replay, take_snapshot, restore, tracing)
+        self._settling = Settling(buffer, max_attempts, backoff, chance, on_replay_complete, on_result)
+        self._keeper = Keeper(buffer, self._settling, max_replay_time, poll_interval)
+        self._workers, self._poll_interval = workers, poll_interval
+        self._lock = Lock()
+        self._service: Service | None = None
 
     def replay_user(self, user_id: str, timestamp: Any = None) -> ReplayResult:
-        """Replay one user's buffer now, in this thread.
+        """Replay one user's buffer now, in this thread, whether it is due or not.
+
+        Its lease is renewed only while the manager is started, since nobody else is there to do it.
 
         Parameters:
             user_id: whose buffer.
@@ -104,79 +118,155 @@ class ReplayManager(Generic[M]):
         Raises:
             UnknownUserError: no measurement was ever added for the user.
             SnapshotInProgressError: another replay of the user is under way, or its rollback is.
+            UserParkedError: too many replays of the user have failed; see `release_user`.
         """
-        begun = time.perf_counter()
-        version = self._buffer.begin_snapshot(user_id, timestamp)
-        run = _Run(self, user_id, version)
-        try:
-            result = run.perform()
-        except Exception as error:
-            result = run.give_up(error)
-        except BaseException as error:  # the interpreter is being told to stop: leave no half-done replay behind
-            run.give_up(error)
-            raise
-        finally:
-            run.returned.set()
-        result = changed(result, duration=time.perf_counter() - begun)
-        if result.ok and self._on_replay_complete is not None:
-            try:
-                self._on_replay_complete(result)
-            except Exception as error:
-                result = changed(result, callback_error=error)
+        result = self._replay(user_id, None, timestamp)
+        assert result is not None  # as always where no pool has given it up
         return result
 
+    def replay_ready(self, progress: Progress = False) -> list[ReplayResult]:
+        """One pass: replay every user who is due now, in `workers` threads, and wait until that is done.
 
-class _Run(Generic[M]):
-    """One replay on its way."""
+        Parameters:
+            progress: True for a bar (it needs the package rich), or a function that is called with how many users are
+                done and how many there are.
 
-    def __init__(self, manager: ReplayManager[M], user_id: str, version: int) -> None:
-        self._manager, self._buffer = manager, manager._buffer
-        self.user_id, self.version = user_id, version
-        self.returned = Event()
-        self._taken: Any = None
-        self._measurements = 0
+        Returns:
+            How each replay went, in the order in which they ended. Users whose replay somebody else has begun
+            meanwhile are not among them.
 
-    def perform(self) -> ReplayResult:
-        manager = self._manager
-        if manager._take_snapshot is not None:
-            self._taken = manager._take_snapshot(self.user_id)
-        if manager._restore is not None:
-            self._buffer._rollbacks.register(self.user_id, self.version, self._roll_back)
-        frozen = self._buffer.finalize_snapshot(self.user_id, self.version)
-        self._measurements = len(frozen)
-        value = manager._replay(frozen)
-        if frozen.settled != "completed":  # a replay may complete by itself
-            frozen.complete()
-        return ReplayResult(self.user_id, self.version, "completed", self._measurements, value)
+        Example:
+            >>> from statemachine import BufferConfig, due
+            >>> buffer = ReplayBuffer(config=BufferConfig(due=due.Count(2)))
+            >>> offsets = buffer.add_measurements("ann", [81.5, 81.7])
+            >>> [result.outcome for result in ReplayManager(buffer, replay=sum).replay_ready()]
+            ['completed']
+        """
+        sweep(self._buffer)
+        due = list(self._buffer.ready())
+        results: list[ReplayResult] = []
+        with shown(progress, len(due)) as advance:
 
-    def give_up(self, error: BaseException) -> ReplayResult:
-        """Abort, or where that happened already, do the rollback that waits for this replay to have returned."""
-        self.returned.set()
-        outcome: Literal["failed", "stale"] = "failed"
-        rollback_error: BaseException | None = None
+            def replay(user_id: str) -> None:
+                try:
+                    result = self._replay_due(user_id, pool)
+                    results.extend([result] if result else [])
+                finally:
+                    advance(user_id)
+
+            def look() -> None:
+                for result in self._keeper.look(pool):
+                    results.append(result)
+                    advance(result.user_id)
+
+            pool = Pool(replay, min(self._workers, len(due)))
+            pool.put(due)
+            try:
+                while not pool.wait(self._poll_interval):
+                    look()
+            finally:
+                results += self._keeper.drain(pool)
+        return results
+
+    def run(self) -> None:
+        """Replay users as they become due, until `stop` is called elsewhere or this thread is interrupted.
+
+        It drains as `stop` does before it returns, or before an interrupt (Ctrl-C) is raised on.
+        """
+        self.start()
+        service = self._service
         try:
-            self._buffer.abort_snapshot(self.user_id, described(error), self.version)
-        except StaleSnapshotError:
-            outcome = "stale"
-            rollback_error = self._buffer._rollbacks.run(self.user_id, insist=True)
-            if self._buffer.state(self.user_id).phase != "aborting":
-                self._buffer._rollbacks.forget(self.user_id, self.version)
-        except RollbackError as failed:
-            rollback_error = failed.__cause__
-        return ReplayResult(
-            self.user_id,
-            self.version,
-            outcome,
-            self._measurements,
-            error=error if isinstance(error, Exception) else None,
-            rollback_error=rollback_error,
-        )
+            if service is not None:
+                service.thread.join()
+        finally:
+            self.stop()
 
-    def _roll_back(self, user_id: str, version: int, reason: str) -> None:
-        if not self.returned.is_set():
-            raise ReplayStillRunningError(
-                f"snapshot {version} is over ({reason}), but its replay has not returned; restore waits for that",
-                user_id=user_id,
-            )
-        assert self._manager._restore is not None
-        self._manager._restore(user_id, self._taken)
+    def start(self) -> None:
+        """Replay users as they become due, in threads of its own. Does nothing if it is started already."""
+        with self._lock:
+            if self._service is None or not self._service.thread.is_alive():
+                self._service = Service(
+                    self._buffer,
+                    self._keeper,
+                    lambda user_id, pool: self._replay_due(user_id, pool) is not None,
+                    self._workers,
+                    self._poll_interval,
+                )
+                self._service.thread.start()
+
+    def stop(self, timeout: float | None = None) -> list[str]:
+        """Begin no replay any more, and wait until those under way have ended. Does nothing if it is not started.
+
+        Called by a replay function itself, it only asks for that and does not wait.
+
+        Parameters:
+            timeout: seconds to wait; what has not ended then is abandoned. As long as it takes if omitted.
+
+        Returns:
+            The users whose replay was abandoned.
+        """
+        with self._lock:
+            service, self._service = self._service, None
+        if service is None:
+            return []
+        service.stop(timeout)
+        if current_thread() is service.thread or service.pool.has(current_thread()):
+            return []
+        service.thread.join()
+        return service.abandoned
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not come to an end."""
+        service = self._service
+        return service is not None and service.thread.is_alive()
+
+    def release_user(self, user_id: str) -> None:
+        """Let a parked user be replayed again; see `ReplayBuffer.release`."""
+        self._buffer.release(user_id)
+
+    def __enter__(self) -> "ReplayManager[M]":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _replay(self, user_id: str, pool: Pool | None, timestamp: Any = None) -> ReplayResult | None:
+        """Replay the user here and now; None where the pool's keeper has given it up and said so already."""
+        version = self._buffer.begin_snapshot(user_id, timestamp)
+        run = Run(self._buffer, self._job, user_id, version, self._buffer._now())
+        with self._keeper.keeping(run, pool):
+            result = run.perform()
+        if run.abandoned is not None:
+            return None if pool else changed(result, outcome="abandoned", error=run.abandoned)
+        return self._settling.settle(result)
+
+    def _replay_due(self, user_id: str, pool: Pool) -> ReplayResult | None:
+        """Replay a user who was found due, or park it; None where somebody else was faster."""
+        try:
+            state = self._buffer.state(user_id)
+            if not self._buffer._journal.is_due(user_id, self._buffer._now()):
+                return None
+            if self._settling.is_exhausted(state.attempts):
+                return self._settling.settle(ReplayResult(user_id, state.version, "parked", attempt=state.attempts))
+            return self._replay(user_id, pool)
+        except (IllegalTriggerError, UnknownUserError, BufferClosedError):
+            return None
+
+
+def _check_is(value: object, kind: type, name: str) -> None:
+    if not isinstance(value, kind):
+        raise InvalidArgumentError(f"{name} must be a {kind.__name__}, not {value!r}")
+
+
+def _check_whole(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _check_seconds(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InvalidArgumentError(f"{name} must be a positive, finite number of seconds, not {value!r}")

@@ -1,0 +1,95 @@
+"""`Keeper`: renews the leases of the replays under way, and abandons those that take too long. Begins none."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from statemachine._buffer import ReplayBuffer
+from statemachine._pool import Pool
+from statemachine._run import ReplayResult, Run
+from statemachine._settling import Settling
+
+STOPPED = "the manager was stopped before the replay had ended"
+
+
+class Keeper:
+    """The replays of one manager that are under way.
+
+    Parameters:
+        buffer: the buffer.
+        settling: what follows from a replay that is abandoned.
+        max_replay_time: seconds of the buffer's clock after which one is; None for never.
+        interval: real seconds between two looks at them.
+    """
+
+    def __init__(
+        self, buffer: ReplayBuffer[Any], settling: Settling, max_replay_time: float | None, interval: float
+    ) -> None:
+        self._buffer, self._settling = buffer, settling
+        self._max_replay_time, self._interval = max_replay_time, interval
+        self._lock = Lock()
+        self._runs: dict[Run[Any], Pool | None] = {}
+
+    @contextmanager
+    def keeping(self, run: Run[Any], pool: Pool | None) -> Iterator[None]:
+        """Look after the run, which is done by a thread of `pool` (None: by somebody else's)."""
+        with self._lock:
+            self._runs[run] = pool
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs.pop(run, None)
+
+    def look(self, pool: Pool, *, others: bool = False) -> list[ReplayResult]:
+        """Renew what needs it, abandon what takes too long; the results of that.
+
+        Parameters:
+            pool: whose replays to look at.
+            others: whether also at those of threads that are in no pool.
+        """
+        now = self._buffer._now()
+        abandoned = []
+        for run, own in self._under_way(pool, None if others else pool):
+            if self._max_replay_time is not None and now - run.begun_at >= self._max_replay_time:
+                abandoned += self._abandon(run, own, f"the replay took longer than {self._max_replay_time} s")
+            else:
+                run.renew(now)
+        return abandoned
+
+    def drain(self, pool: Pool, timeout: float | None = None) -> list[ReplayResult]:
+        """Close the pool and wait for the replays under way; those that go on after the timeout are abandoned.
+
+        Parameters:
+            pool: whose replays.
+            timeout: real seconds to wait; as long as it takes if omitted.
+
+        Returns:
+            The results of those that were abandoned.
+        """
+        pool.close()
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        abandoned: list[ReplayResult] = []
+        while not pool.wait(max(0.0, min(self._interval, end - time.monotonic()))):
+            if time.monotonic() < end:
+                abandoned += self.look(pool)
+            else:
+                for run, own in self._under_way(pool, pool):
+                    abandoned += self._abandon(run, own, STOPPED)
+                pool.retire_all()
+        pool.join()
+        return abandoned
+
+    def _under_way(self, *pools: Pool | None) -> list[tuple[Run[Any], Pool | None]]:
+        with self._lock:
+            return [(run, pool) for run, pool in self._runs.items() if pool in pools]
+
+    def _abandon(self, run: Run[Any], pool: Pool | None, why: str) -> list[ReplayResult]:
+        result = run.abandon(why)
+        with self._lock:
+            self._runs.pop(run, None)
+        if pool is not None:
+            pool.retire(run.thread)
+        return [] if result is None else [self._settling.settle(result)]
