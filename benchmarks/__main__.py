@@ -13,8 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.adding import adding
+from benchmarks.applying import applying
+from benchmarks.due import due
 from benchmarks.measuring import Row, Scale
 from benchmarks.memory import memory
+from benchmarks.metering import metering
+from benchmarks.replacing import replacing
 from benchmarks.snapshots import snapshots
 from benchmarks.sweeping import sweeping
 from benchmarks.threads import threads
@@ -30,6 +34,7 @@ FULL = Scale(
     thread_adds=200_000,
     populations=(1_000, 10_000, 100_000),
     overdue=100,
+    weighings=500,
 )
 QUICK = Scale(
     rounds=31,
@@ -42,8 +47,19 @@ QUICK = Scale(
     thread_adds=30_000,
     populations=(1_000, 10_000),
     overdue=100,
+    weighings=200,
 )
-SECTIONS: tuple[Callable[[Scale], Iterator[Row]], ...] = (adding, snapshots, memory, threads, sweeping)
+SECTIONS: tuple[Callable[[Scale], Iterator[Row]], ...] = (
+    adding,
+    snapshots,
+    memory,
+    threads,
+    sweeping,
+    due,
+    metering,
+    replacing,
+    applying,
+)
 
 
 def measured(scale: Scale) -> list[Row]:

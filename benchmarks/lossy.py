@@ -48,6 +48,10 @@ class LossyBuffer:
         with self._lock:
             return list(self._buffers.get(user_id, []))
 
+    def users(self) -> list[str]:
+        with self._lock:
+            return list(self._buffers)
+
     def clear(self, user_id: str) -> None:
         with self._lock:
             self._buffers.pop(user_id, None)

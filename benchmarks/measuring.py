@@ -33,6 +33,7 @@ class Scale:
         thread_adds: how many adds each of two threads does.
         populations: the numbers of users that are swept; the first is the yardstick.
         overdue: how many of them are overdue.
+        weighings: how many each user of the example application has.
     """
 
     rounds: int
@@ -45,6 +46,7 @@ class Scale:
     thread_adds: int
     populations: tuple[int, ...]
     overdue: int
+    weighings: int
 
 
 @frozen

@@ -34,6 +34,7 @@ from statemachine._errors import (  # noqa: E402
     UserParkedError,
 )
 from statemachine._manager import ReplayManager  # noqa: E402
+from statemachine._metrics import Durations, Metrics  # noqa: E402
 from statemachine._reaper import Reaper  # noqa: E402
 from statemachine._run import ReplayResult  # noqa: E402
 from statemachine._snapshot import FrozenSnapshot  # noqa: E402
@@ -51,11 +52,13 @@ __all__ = [
     "BufferFullError",
     "BufferState",
     "DeclarationError",
+    "Durations",
     "EvictHookError",
     "FrozenSnapshot",
     "IllegalTriggerError",
     "InvalidArgumentError",
     "Lifecycle",
+    "Metrics",
     "NoSnapshotError",
     "Reaper",
     "ReplayBuffer",

@@ -18,15 +18,15 @@ from statemachine._decide import (
 )
 from statemachine._declaration import IN_PROGRESS
 from statemachine._errors import InvalidArgumentError, ReplayBufferError, RollbackError, described
+from statemachine._metering import Metering
 from statemachine._rollbacks import AbortHook, EvictHook
-from statemachine._scheduling import Scheduling
 from statemachine._snapshot import FrozenSnapshot
 from statemachine._state import BufferState
 
 M = TypeVar("M")
 
 
-class ReplayBuffer(Scheduling[M]):
+class ReplayBuffer(Metering[M]):
     """A buffer of measurements for each user that can be replayed and cleared without losing what arrives meanwhile.
 
     Each user has an append-only log of events. A snapshot is an offset in it, and completing a replay advances the
@@ -66,7 +66,8 @@ class ReplayBuffer(Scheduling[M]):
         on_evict: EvictHook | None = None,
     ) -> None:
         super().__init__(MemoryLog() if log is None else log, config, clock, on_abort, on_evict)
-        self._tails, self._issuer = self._log.tails, self._journal.issuer
+        self._tails = self._log.tails if self._journal.shared is None else {}
+        self._issuer = self._journal.issuer
 
     def add_measurement(self, user_id: str, measurement: M) -> int:
         """Record a measurement; any object will do, and it comes back as it went in.
@@ -130,9 +131,7 @@ class ReplayBuffer(Scheduling[M]):
         if not batch:
             position = self._log.position(user_id)
             return range(position.head, position.head) if position else range(0)
-        offset = self._log.add_many(user_id, batch, self._clock, self._issuer)
-        if offset is None:
-            offset = self._add(user_id, batch)
+        offset = self._append(user_id, batch)
         return range(offset, offset + len(batch))
 
     def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
@@ -376,5 +375,4 @@ class ReplayBuffer(Scheduling[M]):
     def _add_beyond_grant(self, user_id: str, measurement: M) -> int:
         """An add that the log's tail could not take by itself."""
         self._check_user(user_id)
-        offset = self._log.add(user_id, measurement, self._clock, self._issuer)
-        return self._add(user_id, (measurement,)) if offset is None else offset
+        return self._append(user_id, (measurement,))

@@ -28,9 +28,15 @@ def _whole(_config: object, attribute: "Attribute[Any]", value: object) -> None:
         raise InvalidArgumentError(f"{attribute.name} must be a whole number from 1 to 2**40, not {value!r}")
 
 
-def _whole_or_none(config: object, attribute: "Attribute[Any]", value: object) -> None:
-    if value is not None:
-        _whole(config, attribute, value)
+def _total(config: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    if value is None:
+        return
+    _whole(config, attribute, value)
+    if value < config.max_measurements:
+        raise InvalidArgumentError(
+            f"{attribute.name} ({value}) is for all users together, so it must not be less than max_measurements, "
+            f"which is {config.max_measurements}"
+        )
 
 
 def _due(config: Any, _attribute: object, due: object) -> None:
@@ -87,7 +93,7 @@ class BufferConfig:
     snapshot_timeout: float = field(default=30.0, validator=_positive)
     replay_timeout: float = field(default=300.0, validator=_positive)
     due: DuePolicy | None = field(default=None, validator=_due)
-    max_total_measurements: int | None = field(default=None, validator=_whole_or_none)
+    max_total_measurements: int | None = field(default=None, validator=_total)
 
     due_policy: DuePolicy = field(init=False, eq=False, repr=False)
     """When a user is due: `due`, or the default policy."""

@@ -5,13 +5,14 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from attrs import evolve as with_values
-
-from events import Grant
+from events import Grant, Offsets
 from statemachine._config import BufferConfig
 from statemachine._decide import bound, evictable
 from statemachine._state import BufferState, changed, is_empty, with_added
-from statemachine.due import AT_ONCE, NOT_AS_IT_IS, DuePolicy, TimestampOf, Window, room_and_due
+from statemachine.due import AT_ONCE, NOT_AS_IT_IS, DuePolicy, RoomAndDue, TimestampOf, Window, room_and_due
+
+EMPTY = Window(0, arrived_at=0.0)
+"""A window before its first measurement; when it is due is told in seconds from that one's arrival."""
 
 ENDLESS = 2**40
 """How many evictions are granted: more than will ever come."""
@@ -28,6 +29,7 @@ def grant(
     issuer: Any = None,
     now: float = AT_ONCE,
     oldest: Oldest | None = None,
+    ask: RoomAndDue | None = None,
 ) -> Grant:
     """What may be added from `state` on until somebody has to decide again, and when to look at the user meanwhile.
 
@@ -38,11 +40,14 @@ def grant(
         issuer: who may add within the grant.
         now: the time, where somebody has just looked and the user was not due.
         oldest: the measurements' own times, where that somebody looked at them.
+        ask: `remembering(config.due_policy)`, for who gives many grants.
     """
     until = -inf if state.phase == "aborting" else state.deadline  # the sweep looks for users left in aborting
     shelved = state.phase == "parked"
     allowed, held = bound(state, config)
-    room, due_at, due_after = _until_due(state, config.due_policy, max(0, allowed - held), now, oldest)
+    room, due_at, due_after = _until_due(
+        state, config.due_policy, max(0, allowed - held), now, oldest, ask or partial(room_and_due, config.due_policy)
+    )
     looked = oldest is not None and config.due_policy.looks_inside
     if held < allowed or allowed == 0 or not may_evict or config.on_overflow == "reject" or looked:
         return Grant(
@@ -55,25 +60,36 @@ def grant(
             shelved=shelved,
         )
     victims = evictable(state).extended(range(state.head, state.head + 2 * ENDLESS, 2))
-    granted = Grant(0, until, victims, issuer=issuer, due_at=due_at, shelved=shelved)
-    if state.frozen_offset is not None:
-        return granted
-    return with_values(granted, checkpoint_at=partial(after_grant, state, granted))
+    checkpoint_at = partial(_after_evictions, state, victims) if state.frozen_offset is None else None
+    return Grant(0, until, victims, checkpoint_at, issuer, due_at=due_at, shelved=shelved)
 
 
 def _until_due(
-    state: BufferState, policy: DuePolicy, room: int, now: float, oldest: Oldest | None
+    state: BufferState, policy: DuePolicy, room: int, now: float, oldest: Oldest | None, ask: RoomAndDue
 ) -> tuple[int, float | None, float | None]:
     """The room without what would make the user due unseen; when to look at it; how long after the next arrival."""
     if state.phase != "idle":
         return room, None, None
     if state.retry_at is not None:
-        return room, state.retry_at if state.retry_at > now else None, None
+        waits = state.retry_at > now
+        return room, state.retry_at if waits else None, AT_ONCE if is_empty(state) and not waits else None
     if is_empty(state):
-        room, after = room_and_due(policy, Window(0, arrived_at=0.0), room)
+        if not policy.moves_with_arrival:
+            return 0, None, None
+        room, after = ask(EMPTY, room, AT_ONCE)
         return room, None, after if after < NOT_AS_IT_IS else None
-    room, due_at = room_and_due(policy, window_of(state, oldest), room, now)
+    room, due_at = ask(window_of(state, oldest), room, now)
     return room, due_at if due_at < NOT_AS_IT_IS else None, None
+
+
+def closed(granted: Grant) -> Grant:
+    """The grant without leave to add anything; when to look at the user stays as it is."""
+    return Grant(
+        until=granted.until,
+        issuer=granted.issuer,
+        due_at=granted.due_at,
+        shelved=granted.shelved,
+    )
 
 
 def window_of(state: BufferState, oldest: Oldest | None = None) -> Window:
@@ -97,10 +113,15 @@ def after_grant(state: BufferState, granted: Grant, head: int, arrived_at: float
     """
     if not granted.victims:
         return with_added(state, head - state.head, arrived_at) if head > state.head else state
+    return _after_evictions(state, granted.victims, head)
+
+
+def _after_evictions(state: BufferState, victims: Offsets, head: int) -> BufferState:
+    """The same, where each event at an even distance from `state.head` is an add, and the next evicts a victim."""
     adds, evictions = (head - state.head + 1) // 2, (head - state.head) // 2
     if adds == 0:
         return state
     offsets = state.offsets.extended(range(state.head, state.head + 2 * adds, 2))
     if evictions:
-        offsets = offsets.without(granted.victims[0], granted.victims[evictions - 1] + 1)
+        offsets = offsets.without(victims[0], victims[evictions - 1] + 1)
     return changed(state, head=head, added=state.added + adds, evicted=state.evicted + evictions, offsets=offsets)

@@ -1,7 +1,8 @@
 """`Keeper`: renews the leases of the replays under way, and abandons those that take too long. Begins none."""
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -10,6 +11,8 @@ from statemachine._buffer import ReplayBuffer
 from statemachine._pool import Pool
 from statemachine._run import ReplayResult, Run
 from statemachine._settling import Settling
+
+logger = logging.getLogger("holdover")
 
 STOPPED = "the manager was stopped before the replay had ended"
 
@@ -43,6 +46,11 @@ class Keeper:
             with self._lock:
                 self._runs.pop(run, None)
 
+    def has(self, user_id: str) -> bool:
+        """Whether a replay of the user is under way, or what follows from it is being recorded."""
+        with self._lock:
+            return any(run.user_id == user_id for run in self._runs)
+
     def look(self, pool: Pool, *, others: bool = False) -> list[ReplayResult]:
         """Renew what needs it, abandon what takes too long; the results of that.
 
@@ -50,30 +58,34 @@ class Keeper:
             pool: whose replays to look at.
             others: whether also at those of threads that are in no pool.
         """
-        now = self._buffer._now()
-        abandoned = []
+        try:
+            now = self._buffer._now()
+        except Exception:
+            logger.exception("the clock failed; the next look at the replays is in %s s", self._interval)
+            return []
+        late = []
         for run, own in self._under_way(pool, None if others else pool):
             if self._max_replay_time is not None and now - run.begun_at >= self._max_replay_time:
-                abandoned += self._abandon(run, own, f"the replay took longer than {self._max_replay_time} s")
+                late.append((run, own))
             else:
-                run.renew(now)
-        return abandoned
+                run.renew(now)  # before anything that may take long
+        why = f"the replay took longer than {self._max_replay_time} s"
+        return [result for run, own in late for result in self._abandon(run, own, why)]
 
-    def drain(self, pool: Pool, timeout: float | None = None) -> list[ReplayResult]:
-        """Close the pool and wait for the replays under way; those that go on after the timeout are abandoned.
+    def drain(self, pool: Pool, end: Callable[[], float] = lambda: float("inf")) -> list[ReplayResult]:
+        """Close the pool and wait for the replays under way; those that go on after the end are abandoned.
 
         Parameters:
             pool: whose replays.
-            timeout: real seconds to wait; as long as it takes if omitted.
+            end: gives the time up to which to wait, by `time.monotonic`; as long as it takes if omitted.
 
         Returns:
             The results of those that were abandoned.
         """
         pool.close()
-        end = float("inf") if timeout is None else time.monotonic() + timeout
         abandoned: list[ReplayResult] = []
-        while not pool.wait(max(0.0, min(self._interval, end - time.monotonic()))):
-            if time.monotonic() < end:
+        while not pool.wait(max(0.0, min(self._interval, end() - time.monotonic()))):
+            if time.monotonic() < end():
                 abandoned += self.look(pool)
             else:
                 for run, own in self._under_way(pool, pool):
@@ -88,8 +100,11 @@ class Keeper:
 
     def _abandon(self, run: Run[Any], pool: Pool | None, why: str) -> list[ReplayResult]:
         result = run.abandon(why)
-        with self._lock:
-            self._runs.pop(run, None)
+        if result is None:
+            return []
         if pool is not None:
             pool.retire(run.thread)
-        return [] if result is None else [self._settling.settle(result)]
+        result = self._settling.settle(result)
+        with self._lock:
+            self._runs.pop(run, None)
+        return [result]

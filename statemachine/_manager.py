@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from threading import Lock, current_thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -10,12 +9,18 @@ from attrs import evolve as changed
 
 from statemachine._backoff import Backoff
 from statemachine._buffer import ReplayBuffer
-from statemachine._errors import BufferClosedError, IllegalTriggerError, InvalidArgumentError, UnknownUserError
+from statemachine._errors import (
+    BufferClosedError,
+    IllegalTriggerError,
+    InvalidArgumentError,
+    StaleSnapshotError,
+    UnknownUserError,
+)
 from statemachine._keeper import Keeper
 from statemachine._pool import Pool
-from statemachine._progress import Progress, shown
+from statemachine._progress import Progress
 from statemachine._run import Job, ReplayResult, Run, Tracing, no_tracing
-from statemachine._service import Service, sweep
+from statemachine._service import Service, Services, one_pass
 from statemachine._settling import Settling
 from statemachine._snapshot import FrozenSnapshot
 
@@ -35,8 +40,9 @@ class ReplayManager(Generic[M]):
     `max_replay_time`, abandons it: it counts as failed, and its late completion is refused. A thread cannot be ended
     from outside, so one whose replay function never returns is left to itself, and another takes its place.
 
-    Where a snapshot is over while its replay function still runs, the user stays in `aborting` until that returns:
-    restoring beside a replay that goes on writing would restore nothing.
+    Where a snapshot is over while its replay function still runs, and there is something to roll back (`restore`, or
+    the buffer's `on_abort`), the user stays in `aborting` until the function returns: restoring beside a replay that
+    goes on writing would restore nothing. Hooks are not watched: one that never returns keeps its thread.
 
     Parameters:
         buffer: the buffer.
@@ -100,8 +106,7 @@ class ReplayManager(Generic[M]):
         self._settling = Settling(buffer, max_attempts, backoff, chance, on_replay_complete, on_result)
         self._keeper = Keeper(buffer, self._settling, max_replay_time, poll_interval)
         self._workers, self._poll_interval = workers, poll_interval
-        self._lock = Lock()
-        self._service: Service | None = None
+        self._services = Services(self._service)
 
     def replay_user(self, user_id: str, timestamp: Any = None) -> ReplayResult:
         """Replay one user's buffer now, in this thread, whether it is due or not.
@@ -113,7 +118,7 @@ class ReplayManager(Generic[M]):
             timestamp: as for `ReplayBuffer.begin_snapshot`.
 
         Returns:
-            How it went; what the callbacks raise is in it.
+            How it went; what the callbacks raise is in it, unless it is a Ctrl-C or the like, which is raised on.
 
         Raises:
             UnknownUserError: no measurement was ever added for the user.
@@ -122,6 +127,9 @@ class ReplayManager(Generic[M]):
         """
         result = self._replay(user_id, None, timestamp)
         assert result is not None  # as always where no pool has given it up
+        for error in (result.error, result.rollback_error, result.callback_error):
+            if error is not None and not isinstance(error, Exception):
+                raise error  # Ctrl-C, or sys.exit
         return result
 
     def replay_ready(self, progress: Progress = False) -> list[ReplayResult]:
@@ -142,31 +150,7 @@ class ReplayManager(Generic[M]):
             >>> [result.outcome for result in ReplayManager(buffer, replay=sum).replay_ready()]
             ['completed']
         """
-        sweep(self._buffer)
-        due = list(self._buffer.ready())
-        results: list[ReplayResult] = []
-        with shown(progress, len(due)) as advance:
-
-            def replay(user_id: str) -> None:
-                try:
-                    result = self._replay_due(user_id, pool)
-                    results.extend([result] if result else [])
-                finally:
-                    advance(user_id)
-
-            def look() -> None:
-                for result in self._keeper.look(pool):
-                    results.append(result)
-                    advance(result.user_id)
-
-            pool = Pool(replay, min(self._workers, len(due)))
-            pool.put(due)
-            try:
-                while not pool.wait(self._poll_interval):
-                    look()
-            finally:
-                results += self._keeper.drain(pool)
-        return results
+        return one_pass(self._buffer, self._keeper, self._replay_due, self._workers, self._poll_interval, progress)
 
     def run(self) -> None:
         """Replay users as they become due, until `stop` is called elsewhere or this thread is interrupted.
@@ -174,52 +158,40 @@ class ReplayManager(Generic[M]):
         It drains as `stop` does before it returns, or before an interrupt (Ctrl-C) is raised on.
         """
         self.start()
-        service = self._service
         try:
-            if service is not None:
-                service.thread.join()
+            self._services.join()
         finally:
             self.stop()
 
     def start(self) -> None:
-        """Replay users as they become due, in threads of its own. Does nothing if it is started already."""
-        with self._lock:
-            if self._service is None or not self._service.thread.is_alive():
-                self._service = Service(
-                    self._buffer,
-                    self._keeper,
-                    lambda user_id, pool: self._replay_due(user_id, pool) is not None,
-                    self._workers,
-                    self._poll_interval,
-                )
-                self._service.thread.start()
+        """Replay users as they become due, in threads of its own. Does nothing if it is started already.
+
+        Where a `stop` still waits for replays, the new threads begin beside those.
+        """
+        self._services.start()
 
     def stop(self, timeout: float | None = None) -> list[str]:
         """Begin no replay any more, and wait until those under way have ended. Does nothing if it is not started.
 
-        Called by a replay function itself, it only asks for that and does not wait.
+        Called by a replay function or hook that it runs itself, it only asks for that and does not wait.
 
         Parameters:
             timeout: seconds to wait; what has not ended then is abandoned. As long as it takes if omitted.
 
         Returns:
             The users whose replay was abandoned.
+
+        Raises:
+            InvalidArgumentError: `timeout` is no finite number of seconds of at least 0.
         """
-        with self._lock:
-            service, self._service = self._service, None
-        if service is None:
-            return []
-        service.stop(timeout)
-        if current_thread() is service.thread or service.pool.has(current_thread()):
-            return []
-        service.thread.join()
-        return service.abandoned
+        if timeout is not None and (timeout != 0 or timeout is False):
+            _check_seconds(timeout, "timeout")
+        return self._services.stop(timeout)
 
     @property
     def is_running(self) -> bool:
         """Whether it was started and has not come to an end."""
-        service = self._service
-        return service is not None and service.thread.is_alive()
+        return self._services.are_running
 
     def release_user(self, user_id: str) -> None:
         """Let a parked user be replayed again; see `ReplayBuffer.release`."""
@@ -234,26 +206,37 @@ class ReplayManager(Generic[M]):
     ) -> None:
         self.stop()
 
+    def _service(self) -> Service:
+        return Service(self._buffer, self._keeper, self._replay_due, self._workers, self._poll_interval)
+
     def _replay(self, user_id: str, pool: Pool | None, timestamp: Any = None) -> ReplayResult | None:
         """Replay the user here and now; None where the pool's keeper has given it up and said so already."""
         version = self._buffer.begin_snapshot(user_id, timestamp)
         run = Run(self._buffer, self._job, user_id, version, self._buffer._now())
         with self._keeper.keeping(run, pool):
             result = run.perform()
-        if run.abandoned is not None:
-            return None if pool else changed(result, outcome="abandoned", error=run.abandoned)
-        return self._settling.settle(result)
+            if run.abandoned is None:
+                return self._settling.settle(result)
+        if pool is not None:
+            pool.retire(run.thread)
+            return None
+        return result if result.ok else changed(result, outcome="abandoned", error=run.abandoned)
 
     def _replay_due(self, user_id: str, pool: Pool) -> ReplayResult | None:
-        """Replay a user who was found due, or park it; None where somebody else was faster."""
+        """Replay a user who was found due, park it or put it off; None where nothing was replayed."""
         try:
+            if self._keeper.has(user_id):
+                return None
             state = self._buffer.state(user_id)
             if not self._buffer._journal.is_due(user_id, self._buffer._now()):
                 return None
             if self._settling.is_exhausted(state.attempts):
                 return self._settling.settle(ReplayResult(user_id, state.version, "parked", attempt=state.attempts))
+            if state.attempts and state.retry_at is None:  # it expired, say, and nobody was there to put it off
+                self._settling.put_off(user_id, state.version, state.attempts)
+                return None
             return self._replay(user_id, pool)
-        except (IllegalTriggerError, UnknownUserError, BufferClosedError):
+        except (IllegalTriggerError, StaleSnapshotError, UnknownUserError, BufferClosedError):
             return None
 
 

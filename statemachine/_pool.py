@@ -25,13 +25,19 @@ class Pool:
         self._threads: set[Thread] = set()
         self._busy: set[Thread] = set()
         self._closed = False
-        for _ in range(workers):
-            self._spawn()
+        try:
+            for _ in range(workers):
+                self._spawn()
+        except BaseException:  # the system has no more threads: leave none behind
+            self.close()
+            raise
 
     def put(self, users: Iterable[str]) -> None:
-        """Queue these users."""
+        """Queue these users, unless it is closed."""
+        users = list(users)  # not under the lock: who they are may take long to find out, and may fail
         with self._changed:
-            self._queue.extend(users)
+            if not self._closed:
+                self._queue.extend(users)
             self._changed.notify_all()
 
     @property
@@ -77,8 +83,9 @@ class Pool:
 
     def _spawn(self) -> None:
         thread = Thread(target=self._run, name="holdover-worker", daemon=True)
-        self._threads.add(thread)
-        thread.start()
+        with self._changed:
+            thread.start()
+            self._threads.add(thread)
 
     def _run(self) -> None:
         me = current_thread()

@@ -1,10 +1,13 @@
 """How a pass shows its progress: a bar on the terminal, a function of the caller's, or not at all."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
 from statemachine._errors import InvalidArgumentError
+
+logger = logging.getLogger("holdover")
 
 Progress = bool | Callable[[int, int], object]
 """True for a bar, False for nothing, or a function that is called with how many are done and how many there are."""
@@ -35,10 +38,13 @@ def _counting(show: Callable[[int], object]) -> Advance:
     lock, done = Lock(), set[str]()
 
     def advance(user_id: str) -> None:
-        with lock:
+        with lock:  # also while it is shown, so that it counts upwards
             if user_id not in done:
                 done.add(user_id)
-                show(len(done))
+                try:
+                    show(len(done))
+                except Exception:
+                    logger.exception("showing the progress failed; the replays go on")
 
     return advance
 

@@ -1,15 +1,12 @@
 """`Reaper`: a thread that sweeps overdue snapshots while it is started. Must not know what a sweep does."""
 
-import logging
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any
 
 from statemachine._buffer import ReplayBuffer
 from statemachine._errors import InvalidArgumentError
-
-logger = logging.getLogger("holdover")
-logger.addHandler(logging.NullHandler())
+from statemachine._observing import logger
 
 
 class Reaper:

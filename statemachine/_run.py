@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from threading import Event, Thread, current_thread
+from threading import Lock, Thread, current_thread
 from typing import Any, Generic, Literal, TypeVar
 
 from attrs import field, frozen
@@ -17,7 +17,7 @@ M = TypeVar("M")
 
 logger = logging.getLogger("holdover")
 
-RollbackFailure = BaseException | None
+Outcome = Literal["completed", "failed", "stale", "abandoned", "parked"]
 
 
 @frozen
@@ -34,9 +34,9 @@ class ReplayResult:
         measurements: how many were frozen; 0 where the failure came before.
         value: what the replay function returned, or None.
         error: what raised; with `"completed"`, after the replay function had completed its snapshot by itself.
-        callback_error: what `on_replay_complete` or `on_result` raised; the replay stays what it was.
+        callback_error: what `on_replay_complete` or `on_result` raised last; the replay stays what it was.
         rollback_error: what `restore` (or the buffer's `on_abort`) raised; the user stays in `aborting` until the
-            sweep has run it with success.
+            sweep has run it with success. Where the abort itself raised (the log is away, say), it expires instead.
         duration: seconds from the begin to the end.
         attempt: which attempt it was since the last completed replay, from 1 on.
         retry_at: when it is tried again, in seconds of the buffer's clock, or None.
@@ -45,11 +45,11 @@ class ReplayResult:
 
     user_id: str
     version: int
-    outcome: Literal["completed", "failed", "stale", "abandoned", "parked"]
+    outcome: Outcome
     measurements: int = 0
     value: Any = None
     error: BaseException | None = None
-    callback_error: Exception | None = None
+    callback_error: BaseException | None = None
     rollback_error: BaseException | None = None
     duration: float = 0.0
     attempt: int = 1
@@ -99,7 +99,7 @@ class Run(Generic[M]):
         attempt: which attempt it is.
         begun_at: when it began, in seconds of the buffer's clock.
         thread: where it runs.
-        abandoned: what it was abandoned for, or None.
+        abandoned: what it was abandoned for, or None. Whoever abandons it says how it went, and nobody else does.
     """
 
     def __init__(self, buffer: ReplayBuffer[M], job: Job[M], user_id: str, version: int, begun_at: float) -> None:
@@ -110,27 +110,27 @@ class Run(Generic[M]):
         self._started = time.perf_counter()
         self.thread: Thread = current_thread()
         self.abandoned: ReplayTooLongError | None = None
-        self._returned = Event()
+        self._ending = Lock()
+        self._returned = self._may_roll_back = False
         self._taken: Any = None
         self._frozen: FrozenSnapshot[M] | None = None
         self._renew_from = float("inf")
 
     def perform(self) -> ReplayResult:
-        """Go all the way, here and now; what the application raises is in the result."""
-        with ExitStack() as stack:
-            trace = self._trace(stack)
+        """Go all the way, here and now; what the application raises is in the result, whatever it is."""
+        stack = ExitStack()
+        trace = self._trace(stack)
+        try:
             try:
                 result = self._complete()
-            except Exception as error:
+            except BaseException as error:  # also where the interpreter is told to stop: no half-done replay is left
                 result = self._give_up(error)
-            except BaseException as error:  # the interpreter is being told to stop: leave no half-done replay behind
-                self._give_up(error)
-                raise
-            finally:
-                self._returned.set()
             with suppress(Exception):  # it watches, and must not change what it sees
                 trace(result)
-        return result
+            return result
+        finally:
+            with suppress(Exception):
+                stack.close()
 
     def _trace(self, stack: ExitStack) -> Callable[[ReplayResult], object]:
         """Enter the tracing; a replay does not fail for want of it."""
@@ -142,62 +142,83 @@ class Run(Generic[M]):
 
     def renew(self, now: float) -> None:
         """Extend the lease when half of it has passed; without it, a late replay learns that from its completion."""
-        if self._frozen is not None and now >= self._renew_from and not self._frozen.settled:
+        if self._frozen is not None and now >= self._renew_from and not self._returned and not self._frozen.settled:
             self._renew_from = now + self._buffer.config.replay_timeout / 2
-            with suppress(ReplayBufferError):
+            with suppress(Exception):
                 self._frozen.renew()
 
     def abandon(self, why: str) -> ReplayResult | None:
         """Give it up although its function has not returned, so that its completion will be refused.
 
         Returns:
-            How it went, or None where it had come to an end by itself.
+            How it went, or None where the function has returned, and it comes to an end by itself.
         """
         error = ReplayTooLongError(why, user_id=self.user_id)
-        rollback_error: RollbackFailure = None
-        self.abandoned = error
-        try:
-            self._buffer.abort_snapshot(self.user_id, why, self.version)
-        except StaleSnapshotError:
-            self.abandoned = None
-            return None
-        except RollbackError as failed:
-            rollback_error = failed.__cause__
+        with self._ending:
+            if self._returned or self.abandoned is not None:
+                return None
+            self.abandoned = error
+        _, rollback_error = self._abort(why)
+        if self._has_completed:
+            return self._result("completed", error=error)
         return self._result("abandoned", error=error, rollback_error=rollback_error)
 
     def _complete(self) -> ReplayResult:
         job = self._job
         if job.take_snapshot is not None:
             self._taken = job.take_snapshot(self.user_id)
-        if job.restore is not None:
+        if job.restore is not None or self._buffer._rollbacks.needed(self.user_id, self.version):
             self._buffer._rollbacks.register(self.user_id, self.version, self._roll_back)
         frozen = self._buffer.finalize_snapshot(self.user_id, self.version)
         self._renew_from = self._buffer._now() + self._buffer.config.replay_timeout / 2
         self._frozen = frozen
         value = job.replay(frozen)
+        self._come_back()
         if frozen.settled != "completed":  # a replay may complete by itself
             frozen.complete()
         return self._result("completed", value=value)
 
+    def _come_back(self) -> None:
+        """The function has returned: from here on it cannot be abandoned; if it was, it must not complete."""
+        with self._ending:
+            self._returned = True
+            if self.abandoned is not None:
+                raise StaleSnapshotError(f"snapshot {self.version} was abandoned", user_id=self.user_id)
+
     def _give_up(self, error: BaseException) -> ReplayResult:
-        """Abort, or where that happened already, do the rollback that waits for this replay to have returned."""
-        self._returned.set()
-        if self._frozen is not None and self._frozen.settled == "completed":
+        with self._ending:
+            self._returned = self._may_roll_back = True
+        if self._has_completed:
             return self._result("completed", error=error)
-        outcome: Literal["failed", "stale"] = "failed"
-        rollback_error: RollbackFailure = None
-        try:
-            self._buffer.abort_snapshot(self.user_id, described(error), self.version)
-        except StaleSnapshotError:
-            outcome = "stale"
-            rollback_error = self._buffer._rollbacks.run(self.user_id, insist=True)
-            if self._buffer.state(self.user_id).phase != "aborting":
-                self._buffer._rollbacks.forget(self.user_id, self.version)
-        except RollbackError as failed:
-            rollback_error = failed.__cause__
+        outcome, rollback_error = self._abort(described(error))
         return self._result(outcome, error=error, rollback_error=rollback_error)
 
-    def _result(self, outcome: Any, **values: Any) -> ReplayResult:
+    @property
+    def _has_completed(self) -> bool:
+        return self._frozen is not None and self._frozen.settled == "completed"
+
+    def _abort(self, reason: str) -> tuple[Outcome, BaseException | None]:
+        """Abort, or where that happened already, do the rollback that waits for the function to have returned."""
+        try:
+            try:
+                self._buffer.abort_snapshot(self.user_id, reason, self.version)
+            except StaleSnapshotError:
+                return "stale", self._roll_back_late()
+        except RollbackError as failed:
+            return "failed", failed.__cause__
+        except BaseException as failed:  # the log is away or the buffer closed: the snapshot will expire
+            return "failed", failed
+        return "failed", None
+
+    def _roll_back_late(self) -> BaseException | None:
+        rollbacks = self._buffer._rollbacks
+        error = rollbacks.run(self.user_id, insist=True)
+        state = self._buffer.state(self.user_id)
+        if (state.phase, state.version) != ("aborting", self.version):
+            rollbacks.forget(self.user_id, self.version)
+        return error
+
+    def _result(self, outcome: Outcome, **values: Any) -> ReplayResult:
         return ReplayResult(
             self.user_id,
             self.version,
@@ -209,10 +230,10 @@ class Run(Generic[M]):
         )
 
     def _roll_back(self, user_id: str, version: int, reason: str) -> None:
-        if not self._returned.is_set():
+        if not self._may_roll_back:
             raise ReplayStillRunningError(
-                f"snapshot {version} is over ({reason}), but its replay has not returned; restore waits for that",
+                f"snapshot {version} is over ({reason}), but its replay has not returned; the rollback waits for that",
                 user_id=user_id,
             )
-        assert self._job.restore is not None
-        self._job.restore(user_id, self._taken)
+        if self._job.restore is not None:
+            self._job.restore(user_id, self._taken)

@@ -1,12 +1,12 @@
 """`Scheduling`: which users are due for a replay, and which are to wait. Must not run any replay."""
 
 from collections.abc import Iterator
-from math import isfinite
 from typing import TypeVar
 
 from statemachine._decide import Park, Release, ScheduleRetry
 from statemachine._errors import InvalidArgumentError
 from statemachine._reading import Reading
+from statemachine.due import MOST_SECONDS
 
 M = TypeVar("M")
 
@@ -23,7 +23,9 @@ class Scheduling(Reading[M]):
         got any since the last call.
 
         Returns:
-            An iterator, the longest due first.
+            An iterator: first those who are due at once, as by a count, in the order in which they became so; then the
+            others, by the time from which they are due. Of buffers that share a log and have different policies, each
+            gives only users whom its own policy calls due, but may miss some: who decided last has told the log when.
 
         Example:
             >>> from statemachine import BufferConfig, ReplayBuffer, due
@@ -63,7 +65,7 @@ class Scheduling(Reading[M]):
             >>> list(buffer.ready()), buffer.state("ann").attempts
             (['ann'], 1)
         """
-        if isinstance(retry_at, bool) or not isinstance(retry_at, int | float) or not isfinite(retry_at):
+        if isinstance(retry_at, bool) or not isinstance(retry_at, int | float) or not abs(retry_at) <= MOST_SECONDS:
             raise InvalidArgumentError(
                 f"retry_at must be a finite number of seconds, not {retry_at!r}", user_id=user_id
             )

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from events import Clock, EventLog
 from statemachine._config import BufferConfig
-from statemachine._decide import AddMeasurements, Command, ExpireSnapshot
+from statemachine._decide import AddMeasurements, Command, EvictOldest, ExpireSnapshot
 from statemachine._errors import (
     BufferClosedError,
     EvictHookError,
@@ -14,8 +14,11 @@ from statemachine._errors import (
     ReplayBufferError,
     UnknownUserError,
 )
-from statemachine._journal import Journal, Outcome
+from statemachine._journal import Outcome
+from statemachine._metrics import Meter
+from statemachine._observing import ObservedJournal, Observer
 from statemachine._rollbacks import AbortHook, EvictHook, Rollbacks
+from statemachine._shared_bound import SharedBound
 from statemachine._state import BufferState
 
 M = TypeVar("M")
@@ -40,9 +43,17 @@ class Shell(Generic[M]):
             if hook is not None and not callable(hook):
                 raise InvalidArgumentError(f"{name} must be a function, not {hook!r}")
         self._log, self._clock, self._on_evict = log, clock, on_evict
-        self._journal = Journal(log, config, hand_over=on_evict is not None)
+        self._journal = ObservedJournal(log, config, hand_over=on_evict is not None, now=self._arrival)
+        self._meter = Meter()
+        self._observe(self._meter.observe)
+        if config.max_total_measurements is not None:
+            self._journal.shared = SharedBound(self._journal, config)
         self._rollbacks = Rollbacks(self._journal, on_abort)
         self._closed = False
+
+    def _observe(self, observer: Observer) -> None:
+        """Have one more told of each lifecycle event that is recorded here."""
+        self._journal.observers = (*self._journal.observers, observer)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -103,22 +114,65 @@ class Shell(Generic[M]):
             error.user_id = user_id
             raise
 
+    def _append(self, user_id: str, batch: tuple[M, ...]) -> int:
+        """Record measurements within the grant, or else decide; the offset of the first."""
+        shared = self._journal.shared
+        if shared is not None:
+            return self._append_within(shared, user_id, batch)
+        offset = self._add_within_grant(user_id, batch)
+        return self._add(user_id, batch) if offset is None else offset
+
+    def _append_within(self, shared: SharedBound, user_id: str, batch: tuple[M, ...]) -> int:
+        """The same within the bound over all users, once others' oldest have made room."""
+        failed: EvictHookError | None = None
+        reserved, plan = shared.reserve(user_id, len(batch))
+        while plan:
+            for victim, count in plan:
+                try:
+                    self._handed_over(victim, self._record(victim, EvictOldest(count)))
+                except EvictHookError as error:
+                    failed = error
+            reserved, plan = shared.reserve(user_id, len(batch))
+        try:
+            offset = self._add_within_grant(user_id, batch)
+            if offset is None:
+                offset = self._add(user_id, batch)
+            else:
+                shared.account(user_id, 0, len(batch), added=True)
+        finally:
+            shared.release(reserved)
+        if failed is not None:
+            raise EvictHookError(
+                f"on_evict failed for what user {failed.user_id!r} lost to make room ({failed.__cause__!r}); what was "
+                f"being added IS recorded, from offset {offset} on, so do not add it again",
+                offset,
+                user_id=user_id,
+            ) from failed.__cause__
+        return offset
+
+    def _add_within_grant(self, user_id: str, batch: tuple[M, ...]) -> int | None:
+        if len(batch) == 1:
+            return self._log.add(user_id, batch[0], self._clock, self._journal.issuer)
+        return self._log.add_many(user_id, batch, self._clock, self._journal.issuer)
+
     def _add(self, user_id: str, batch: tuple[M, ...]) -> int:
         """Record measurements that need a decision; the offset of the first. They are safe before any hook runs."""
         state = self._journal.decided(user_id)
         expired = state is not None and self._expire(user_id, state)
         try:
             outcome = self._record(user_id, AddMeasurements(batch, self._arrival()))
-            if outcome.evicted and self._on_evict is not None:
-                self._hand_over(user_id, outcome, self._on_evict)
+            self._handed_over(user_id, outcome)
         finally:
             if expired:
                 self._rollbacks.run(user_id)
         return outcome.before.head
 
-    def _hand_over(self, user_id: str, outcome: Outcome[M], on_evict: EvictHook) -> None:
+    def _handed_over(self, user_id: str, outcome: Outcome[M]) -> None:
+        """Give the hook what was evicted, if there is a hook and anything was."""
+        if self._on_evict is None or not outcome.evicted:
+            return
         try:
-            on_evict(user_id, outcome.evicted)
+            self._on_evict(user_id, outcome.evicted)
         except Exception as error:
             raise EvictHookError(
                 f"on_evict failed ({error!r}) for {len(outcome.evicted)} evicted measurements; what was being added "

@@ -213,24 +213,17 @@ def with_added(state: BufferState, count: int, arrived_at: float | None = None) 
         arrived_at: when the first of them arrived, where that was noted.
     """
     head = state.head + count
-    added = changed(
-        state, head=head, added=state.added + count, offsets=state.offsets.extended(range(state.head, head))
-    )
-    return added if arrived_at is None else arrived(added, state, arrived_at)
+    offsets, added = state.offsets.extended(range(state.head, head)), state.added + count
+    if arrived_at is None or not is_empty(state):
+        return changed(state, head=head, added=added, offsets=offsets)
+    if state.frozen_offset is None:
+        return changed(state, head=head, added=added, offsets=offsets, arrived_at=arrived_at)
+    return changed(state, head=head, added=added, offsets=offsets, pending_arrived_at=arrived_at)
 
 
 def is_empty(state: BufferState) -> bool:
     """Whether a measurement that is added next would be the first: of all, or of the pending ones."""
     return not (state.live if state.frozen_offset is None else state.pending)
-
-
-def arrived(state: BufferState, before: BufferState, arrived_at: float) -> BufferState:
-    """The state with the arrival of the first measurement since `before`, if that was the first of its kind."""
-    if not is_empty(before):
-        return state
-    if state.frozen_offset is None:
-        return changed(state, arrived_at=arrived_at)
-    return changed(state, pending_arrived_at=arrived_at)
 
 
 def fold(state: BufferState, controls: Iterable[Recorded], head: int) -> BufferState:

@@ -7,17 +7,24 @@ A policy is a value, to be put together from others:
 is due with 5 or more measurements, as soon as there are 100 or the oldest is three days old.
 """
 
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf, isfinite
 from typing import Any
 
-from attrs import evolve as changed
 from attrs import field, frozen
 
 from statemachine._errors import InvalidArgumentError
 
+MOST_SECONDS = sys.float_info.max
+"""No int above it can be computed with, though Python takes it for finite."""
+
 AT_ONCE = -inf
 NOT_AS_IT_IS = inf
+
+NO_TIMES = (str, bytes, bytearray, bool)
+"""What `float` would take, although it is no number of seconds."""
 
 TimestampOf = Callable[[Any], Any]
 """Gives a measurement's own time: seconds since the epoch, or something with a `timestamp()` such as a datetime."""
@@ -37,6 +44,10 @@ class Window:
     arrived_at: float
     oldest: Callable[[TimestampOf], float] | None = None
 
+    def with_count(self, count: int) -> "Window":
+        """The window, had it that many measurements."""
+        return Window(count, self.arrived_at, self.oldest)
+
 
 class DuePolicy:
     """Says from which time on a window is due. Subclasses are frozen values; `&` and `|` put them together.
@@ -53,12 +64,21 @@ class DuePolicy:
         raise NotImplementedError
 
     def counts(self) -> frozenset[int]:
-        """The counts at which the answer may change."""
+        """The counts above 1 at which the answer may change, and 1 where that may be due at once."""
         return frozenset()
 
     @property
     def looks_inside(self) -> bool:
         """Whether the answer depends on the measurements' own times."""
+        return False
+
+    @property
+    def moves_with_arrival(self) -> bool:
+        """Whether what arrives a second later is due a second later, unless at once or not at all.
+
+        Only then is it known beforehand when a window will be due whose first measurement has yet to come. Without it,
+        as with a policy that is due at a time of day, the first one costs a little more.
+        """
         return False
 
     def __and__(self, other: "DuePolicy") -> "AllOf":
@@ -92,6 +112,11 @@ class Count(DuePolicy):
         """See `DuePolicy.counts`."""
         return frozenset({self.measurements})
 
+    @property
+    def moves_with_arrival(self) -> bool:
+        """See `DuePolicy.moves_with_arrival`."""
+        return True
+
 
 @frozen
 class Age(DuePolicy):
@@ -115,7 +140,7 @@ class Age(DuePolicy):
 
     @seconds.validator
     def _check_seconds(self, _attribute: object, value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_SECONDS:
             raise InvalidArgumentError(f"an Age is a positive, finite number of seconds, not {value!r}")
 
     @timestamp_of.validator
@@ -136,10 +161,16 @@ class Age(DuePolicy):
         """See `DuePolicy.looks_inside`."""
         return self.timestamp_of is not None
 
+    @property
+    def moves_with_arrival(self) -> bool:
+        """See `DuePolicy.moves_with_arrival`."""
+        return True
+
 
 @frozen(init=False)
 class _Several(DuePolicy):
     policies: tuple[DuePolicy, ...]
+    _counts: frozenset[int] = field(eq=False, repr=False)
 
     def __init__(self, *policies: DuePolicy) -> None:
         for policy in policies:
@@ -147,16 +178,21 @@ class _Several(DuePolicy):
                 raise InvalidArgumentError(f"{type(self).__name__} takes policies such as Count(100), not {policy!r}")
         if not policies:
             raise InvalidArgumentError(f"{type(self).__name__} needs at least one policy")
-        self.__attrs_init__(policies)
+        self.__attrs_init__(policies, frozenset().union(*(policy.counts() for policy in policies)))
 
     def counts(self) -> frozenset[int]:
         """See `DuePolicy.counts`."""
-        return frozenset().union(*(policy.counts() for policy in self.policies))
+        return self._counts
 
     @property
     def looks_inside(self) -> bool:
         """See `DuePolicy.looks_inside`."""
         return any(policy.looks_inside for policy in self.policies)
+
+    @property
+    def moves_with_arrival(self) -> bool:
+        """See `DuePolicy.moves_with_arrival`."""
+        return all(policy.moves_with_arrival for policy in self.policies)
 
 
 @frozen(init=False)
@@ -170,7 +206,7 @@ class AnyOf(_Several):
 
     def due_from(self, window: Window) -> float:
         """See `DuePolicy.due_from`."""
-        return min(policy.due_from(window) for policy in self.policies)
+        return min([policy.due_from(window) for policy in self.policies])
 
 
 @frozen(init=False)
@@ -184,7 +220,7 @@ class AllOf(_Several):
 
     def due_from(self, window: Window) -> float:
         """See `DuePolicy.due_from`."""
-        return max(policy.due_from(window) for policy in self.policies)
+        return max([policy.due_from(window) for policy in self.policies])
 
 
 def room_and_due(policy: DuePolicy, window: Window, room: int, now: float = AT_ONCE) -> tuple[int, float]:
@@ -200,18 +236,51 @@ def room_and_due(policy: DuePolicy, window: Window, room: int, now: float = AT_O
         The room, cut short where one more measurement would make the window due by `now`; and the earliest time at
         which it can be due with at most that many more.
     """
-    if policy.due_from(window) > now:
-        for count in sorted(count for count in policy.counts() if count > window.count):
-            if policy.due_from(changed(window, count=count)) <= now:
-                room = min(room, count - window.count - 1)
+    held, due_at = window.count, policy.due_from(window)
+    waits = due_at > now
+    for count in sorted(policy.counts()):
+        if held < count <= held + room:
+            then = policy.due_from(window.with_count(count))
+            if waits and then <= now:
+                room = count - held - 1
                 break
-    return room, policy.due_from(changed(window, count=window.count + room))
+            due_at = then
+    if not held and room:  # from 0 to 1 every policy may change its mind, without any of its counts
+        due_at = policy.due_from(window.with_count(room))
+    return room, due_at
+
+
+RoomAndDue = Callable[[Window, int, float], tuple[int, float]]
+"""`room_and_due` for one policy: window, room and now."""
+
+
+def remembering(policy: DuePolicy) -> RoomAndDue:
+    """`room_and_due` for this policy, with a memory for what it is asked at nearly every decision.
+
+    Windows of one size differ only in their arrival then, and most policies move with that.
+    """
+
+    @lru_cache(maxsize=256)
+    def since_arrival(count: int, room: int) -> tuple[int, float]:
+        return room_and_due(policy, Window(count, arrived_at=0.0), room)
+
+    moves = policy.moves_with_arrival
+
+    def ask(window: Window, room: int, now: float = AT_ONCE) -> tuple[int, float]:
+        if not moves or now != AT_ONCE or window.oldest is not None or window.arrived_at == AT_ONCE:
+            return room_and_due(policy, window, room, now)
+        room, after = since_arrival(window.count, room)
+        return room, window.arrived_at + after
+
+    return ask
 
 
 def seconds_of(measurement: Any, timestamp_of: TimestampOf) -> float:
     """A measurement's own time in seconds; `inf` for one that has none."""
     try:
         timestamp = timestamp_of(measurement)
+        if isinstance(timestamp, NO_TIMES):
+            return NOT_AS_IT_IS
         seconds = float(timestamp.timestamp() if hasattr(timestamp, "timestamp") else timestamp)
     except Exception:  # it is the application's function, and one odd measurement must not keep others from being due
         return NOT_AS_IT_IS

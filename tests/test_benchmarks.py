@@ -20,10 +20,11 @@ TINY = Scale(
     thread_adds=100,
     populations=(5, 10),
     overdue=2,
+    weighings=60,
 )
 
 TOPICS = {
-    "add, below the bound": 1,
+    "add, below the bound": 2,
     "add, at the bound (": 1,
     "add, while a replay is in progress": 1,
     "add, at the bound with an on_evict hook": 1,
@@ -39,6 +40,13 @@ TOPICS = {
     "two threads": 2,
     "expire_overdue, 0 overdue": 2,
     "expire_overdue, 2 overdue": 2,
+    "ready, 0 due": 2,
+    "ready, 2 due": 2,
+    "begin, finalize, complete, instrumented": 1,
+    "metrics() of": 2,
+    "drop-in: add, a window": 2,
+    "drop-in: add, at the bound": 2,
+    "the example application": 1,
 }
 
 

@@ -3,7 +3,8 @@
 import inspect
 from typing import Any
 
-import broken_grants  # noqa: F401 - registers its logs
+import broken_due  # noqa: F401 - registers its logs
+import broken_grants  # noqa: F401
 import broken_threads  # noqa: F401
 import pytest
 from broken_logs import CANARIES, SoundLog

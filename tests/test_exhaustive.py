@@ -1,4 +1,4 @@
-"""Every sequence of commands up to length 7 for one user, against the model of plain lists."""
+"""Every sequence of commands up to length 5 or 6 for one user, against the model of plain lists."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,23 +6,22 @@ from typing import Any
 import pytest
 
 from events import MemoryLog
-from statemachine import BufferConfig, ReplayBuffer, ReplayBufferError, RollbackError
+from statemachine import BufferConfig, ReplayBuffer, ReplayBufferError, RollbackError, due
 from statemachine.spec import Model
 
-LENGTH = 7
 STEP_S = 1000.0  # longer than every deadline
 
 CONFIGS = {
-    "evicting": BufferConfig(max_measurements=1, pending_factor=1),
+    "evicting": BufferConfig(max_measurements=1, pending_factor=1, due=due.Age(STEP_S)),
     "rejecting": BufferConfig(max_measurements=1, pending_factor=1, on_overflow="reject"),
-    "roomy": BufferConfig(max_measurements=100),
+    "roomy": BufferConfig(max_measurements=100, due=due.Count(3) | due.Count(2) & due.Age(STEP_S)),
 }
 
 
 class World:
     """A buffer and its model, to which the same commands are given."""
 
-    COMMANDS = ("add", "begin", "finalize", "complete", "renew", "abort", "clear", "expire")
+    COMMANDS = ("add", "begin", "finalize", "complete", "renew", "abort", "clear", "expire", "retry", "park", "release")
 
     def __init__(self, config: BufferConfig, rollback: str) -> None:
         self.now, self.count, self.rollback = 0.0, 0, rollback
@@ -55,7 +54,7 @@ class World:
     def _add(self, _version: int | None) -> tuple[Any, Callable[[], object] | None, Callable[[], object]]:
         self.count += 1
         measurement = self.count
-        refusal = self.model.add([measurement])
+        refusal = self.model.add([measurement], self.now)
         done = None if refusal else lambda: None
         return refusal, done, lambda: self.buffer.add_measurement("u", measurement)
 
@@ -98,9 +97,25 @@ class World:
         refusal = self.model.refusal("clear_buffer")
         return refusal, None if refusal else self.model.clear, lambda: self.buffer.clear_buffer("u")
 
+    def _retry(self, version: int | None) -> tuple[Any, Callable[[], object] | None, Callable[[], object]]:
+        refusal, retry_at = self.model.refusal("schedule_retry", version), self.now + STEP_S
+
+        def accept() -> None:
+            self.model.retry_at = retry_at
+
+        return refusal, None if refusal else accept, lambda: self.buffer.schedule_retry("u", retry_at, version)
+
+    def _park(self, _version: int | None) -> tuple[Any, Callable[[], object] | None, Callable[[], object]]:
+        refusal = self.model.refusal("park")
+        return refusal, None if refusal else self.model.park, lambda: self.buffer.park("u")
+
+    def _release(self, _version: int | None) -> tuple[Any, Callable[[], object] | None, Callable[[], object]]:
+        refusal = self.model.refusal("release")
+        return refusal, None if refusal else self.model.release, lambda: self.buffer.release("u")
+
     def _expire(self, _version: int | None) -> tuple[Any, Callable[[], object] | None, Callable[[], object]]:
         self.now += STEP_S
-        accept = None
+        accept = None if self.model.retry_at is None else lambda: None  # a retry's time has come
         if self.model.is_overdue(self.now):
             accept = lambda: self.model.abort(rolled_back=self.rollback != "failing")  # noqa: E731 - as the others
         return None, accept, self.buffer.expire_overdue
@@ -112,6 +127,10 @@ class World:
         assert self.buffer.measurements("u") == model.live
         assert self.buffer.pending("u") == model.pending
         assert self.replayed == model.replayed
+        assert self.buffer.parked() == (["u"] if model.phase == "parked" else [])
+        assert list(self.buffer.ready()) == (["u"] if model.is_due(self.now) else [])
+        again: ReplayBuffer[int] = ReplayBuffer(self.log, model.config, clock=lambda: self.now)
+        assert again.state("u") == state, "a new buffer on the log knows something else"
         assert (state.added, state.replayed, state.evicted, state.cleared) == tuple(
             map(len, (model.added, model.replayed, model.evicted, model.cleared))
         )
@@ -127,7 +146,7 @@ class World:
                 accepted.append(command)
             else:
                 assert not self.give(command)
-        for command in ("finalize", "complete", "renew", "abort"):
+        for command in ("finalize", "complete", "renew", "abort", "retry"):
             for version in (self.model.version - 1, self.model.version + 1):
                 assert not self.give(command, version)
         assert self.buffer.state("u") == before, "a refused command changed the state"
@@ -136,24 +155,24 @@ class World:
 
     def _is_accepted(self, command: str) -> bool:
         if command == "add":
-            held = len(self.model.live if self.model.phase == "idle" else self.model.pending)
+            held = len(self.model.live if self.model.phase in ("idle", "parked") else self.model.pending)
             return self.model.config.on_overflow == "evict_oldest" or held < self._bound()
         if command == "expire":
-            return self.model.phase in ("snapshotting", "replaying")
+            return self.model.phase in ("snapshotting", "replaying") or self.model.retry_at is not None
         return getattr(self, f"_{command}")(None)[1] is not None
 
     def _bound(self) -> int:
         config, model = self.model.config, self.model
-        if model.phase == "idle":
+        if model.phase in ("idle", "parked"):
             return config.carried_bound if model.carries else config.max_measurements
         return min(config.pending_bound, config.carried_bound + config.pending_bound - len(model.older))
 
 
-def sequences(config: BufferConfig, rollback: str) -> Iterator[tuple[str, ...]]:
+def sequences(config: BufferConfig, rollback: str, length: int) -> Iterator[tuple[str, ...]]:
     """Every sequence of accepted commands up to the length.
 
     A refused command changes nothing, which is checked wherever one can be given; so what follows it is what follows
-    the sequence without it, and all 8 ** 7 sequences are covered by these.
+    the sequence without it, and all 11 ** 5 (or 6) sequences are covered by these.
     """
     open_ends: list[tuple[str, ...]] = [()]
     while open_ends:
@@ -164,23 +183,23 @@ def sequences(config: BufferConfig, rollback: str) -> Iterator[tuple[str, ...]]:
         world.check()
         yield sequence
         accepted = world.check_refusals()
-        if len(sequence) < LENGTH:
+        if len(sequence) < length:
             open_ends += [(*sequence, command) for command in accepted]
 
 
 @pytest.mark.parametrize(
-    ("config", "rollback"),
+    ("config", "rollback", "length"),
     [
-        ("roomy", "none"),
-        ("evicting", "none"),
-        ("evicting", "succeeding"),
-        ("evicting", "failing"),
-        ("rejecting", "none"),
+        ("roomy", "none", 6),
+        ("evicting", "none", 5),
+        ("evicting", "succeeding", 5),
+        ("evicting", "failing", 6),
+        ("rejecting", "none", 6),
     ],
 )
-def test_every_sequence_of_commands(config: str, rollback: str) -> None:
+def test_every_sequence_of_commands(config: str, rollback: str, length: int) -> None:
     """Whatever the order in which a user's buffer is told what to do, it does what plain lists would."""
-    tried = set(sequences(CONFIGS[config], rollback))
-    assert max(map(len, tried)) == LENGTH
+    tried = set(sequences(CONFIGS[config], rollback, length))
+    assert max(map(len, tried)) == length
     assert {command for sequence in tried for command in sequence} == set(World.COMMANDS)
     assert all(sequence[:-1] in tried for sequence in tried if sequence)

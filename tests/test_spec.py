@@ -16,6 +16,7 @@ from statemachine.spec import ReplayBufferSpec, _rules, _world
 LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
 
 NOT_COVERED = {
+    "metrics": "adds up what the state says; test_metrics_are_the_sums_of_the_states covers it",
     "config": "does nothing; test_the_configuration_can_be_read covers it",
     "by_timestamp": "is `sorted`; test_by_timestamp_keeps_the_order_of_arrival_among_equals covers it",
     "settled": "does nothing; test_settling_a_snapshot_inside_its_block_is_fine covers it",

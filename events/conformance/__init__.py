@@ -2,11 +2,12 @@
 
 import pytest
 
-_PARTS = ("appending", "concurrency", "grants", "model", "reading", "reopening", "truncation", "victims")
+_PARTS = ("appending", "concurrency", "due", "grants", "model", "reading", "reopening", "truncation", "victims")
 pytest.register_assert_rewrite(*(f"{__name__}._{part}" for part in _PARTS))  # so that failures show the values
 
 from events.conformance._appending import Appending  # noqa: E402 - rewritten only if imported after that
 from events.conformance._concurrency import Concurrency  # noqa: E402
+from events.conformance._due import Due  # noqa: E402
 from events.conformance._grants import Grants  # noqa: E402
 from events.conformance._model import Model  # noqa: E402
 from events.conformance._reading import Reading  # noqa: E402
@@ -17,7 +18,7 @@ from events.conformance._victims import Victims  # noqa: E402
 __all__ = ["EventLogConformance"]
 
 
-class EventLogConformance(Reading, Appending, Grants, Victims, Truncation, Concurrency, Reopening, Model):
+class EventLogConformance(Reading, Appending, Grants, Victims, Due, Truncation, Concurrency, Reopening, Model):
     """The promises of `EventLog`, as tests. Subclass it in a test module, say how a log is made, and run pytest.
 
     It needs `pytest` and `hypothesis`. The hooks, of which only `make_log` must be given:

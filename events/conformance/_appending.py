@@ -19,7 +19,10 @@ class Appending(Hooks):
         assert [entry.offset for entry in log.read("ann")] == list(range(6))
 
     def test_the_position_tells_where_the_stream_stands(self, log: EventLog[Any]) -> None:
-        """The head counts every event; `granted_from` stays at the last append while measurements are added."""
+        """The head counts every event; `granted_from` stays at the last append while measurements are added.
+
+        When the first of them arrived, nobody has asked.
+        """
         log.append("ann", self.added(0, 1), expected_head=0, grant=Grant(room=5))
         assert log.position("ann") == Position(start=0, head=2, granted_from=2)
         log.add("ann", self.measurement(2), at(0))

@@ -19,13 +19,22 @@ from events import (
     Position,
     TruncatedError,
 )
-from events.conformance._base import Hooks, at, control, recorded, without_measurements
+from events.conformance._base import Hooks, at, control, recorded
+from events.conformance._due import controls_among
 
 NAMES = st.sampled_from(["ann", "bob"])
 PARTS = st.fractions(0, 1, max_denominator=6)
 TIMES = st.sampled_from([None, 1.0, 2.0, 3.0])
 VICTIMS = st.integers(1, 4).map(lambda count: Offsets((range(count),)))
-GRANTS = st.builds(Grant, st.integers(0, 4), TIMES) | st.builds(Grant, until=TIMES, victims=VICTIMS)
+GRANTS = st.builds(
+    Grant,
+    st.integers(0, 4),
+    TIMES,
+    notes_arrival=st.booleans(),
+    due_at=TIMES,
+    due_after=TIMES,
+    shelved=st.booleans(),
+) | st.builds(Grant, until=TIMES, victims=VICTIMS, due_at=TIMES)
 
 
 @define
@@ -38,6 +47,13 @@ class Stream:
     room: int = 0
     until: float | None = None
     victims: list[int] = field(factory=list)
+    notes_arrival: bool = False
+    arrived_at: float | None = None
+    due_at: float | None = None
+    due_since: int = 0
+    due_after: float | None = None
+    shelved: bool = False
+    shelved_since: int = 0
 
 
 class BesideLists(RuleBasedStateMachine):
@@ -46,6 +62,7 @@ class BesideLists(RuleBasedStateMachine):
     def __init__(self, hooks: Hooks) -> None:
         super().__init__()
         self.hooks, self.log, self.now, self.number = hooks, hooks.make_log(), 0.0, 0
+        self.changes = 0
         self.streams: dict[str, Stream] = {}
 
     def teardown(self) -> None:
@@ -76,6 +93,10 @@ class BesideLists(RuleBasedStateMachine):
         stream.events += events
         stream.granted_from, stream.room = len(stream.events), grant.room
         stream.until, stream.victims = grant.until, list(grant.victims)
+        stream.notes_arrival, stream.arrived_at, stream.due_after = grant.notes_arrival, None, grant.due_after
+        self.set_due(stream, grant.due_at)
+        if stream.shelved != grant.shelved:
+            stream.shelved, stream.shelved_since = grant.shelved, self.changes
         self.streams[name] = stream
 
     @rule(name=NAMES, length=st.integers(1, 3))
@@ -87,7 +108,7 @@ class BesideLists(RuleBasedStateMachine):
         offset = self.log.add_many(name, measurements, at(self.now))
         assert offset == (len(stream.events) if allowed else None)
         if allowed:
-            stream.events += events
+            stream.events += self.noted(stream, events)
             stream.room -= length
 
     @rule(name=NAMES)
@@ -100,10 +121,11 @@ class BesideLists(RuleBasedStateMachine):
             return
         assert not self.late(stream)
         assert offset == len(stream.events)
-        stream.events += events
         if stream.room:
+            stream.events += self.noted(stream, events)
             stream.room -= 1
         else:
+            stream.events += events
             assert stream.victims
             victim = stream.victims.pop(0)
             stream.events.append(MeasurementsEvicted(victim, victim + 1))
@@ -121,20 +143,39 @@ class BesideLists(RuleBasedStateMachine):
         """Time passes."""
         self.now += 1.0
 
+    def noted(self, stream: Stream, events: list[Event]) -> list[Event]:
+        """The events with the arrival of the first, if that is wanted."""
+        if not stream.notes_arrival:
+            return events
+        stream.notes_arrival, stream.arrived_at = False, self.now
+        if stream.due_after is not None:
+            self.set_due(stream, self.now + stream.due_after)
+        return [MeasurementAdded(events[0].measurement, self.now), *events[1:]]  # type: ignore[attr-defined]
+
+    def set_due(self, stream: Stream, due_at: float | None) -> None:
+        """Whoever gets another time begins to wait for it."""
+        self.changes += 1
+        if stream.due_at != due_at:
+            stream.due_at, stream.due_since = due_at, self.changes
+
     def late(self, stream: Stream) -> bool:
         """Whether the grant is over."""
         return stream.until is not None and self.now >= stream.until
 
     @invariant()
     def both_say_the_same(self) -> None:
-        """Names, positions, checkpoints and who is overdue."""
+        """Names, positions, checkpoints, and who is overdue, due or shelved."""
         assert list(self.log.streams()) == list(self.streams)
         assert sorted(self.log.overdue(self.now)) == sorted(
             n for n, stream in self.streams.items() if self.late(stream)
         )
+        waiting = [(s.due_at, s.due_since, n) for n, s in self.streams.items() if s.due_at is not None]
+        assert self.log.due(self.now) == [name for due_at, _, name in sorted(waiting) if due_at <= self.now]
+        shelved = sorted((stream.shelved_since, n) for n, stream in self.streams.items() if stream.shelved)
+        assert self.log.shelved() == [name for _, name in shelved]
         for name, stream in self.streams.items():
             start, head = stream.start, len(stream.events)
-            assert self.log.position(name) == Position(start, head, stream.granted_from)
+            assert self.log.position(name) == Position(start, head, stream.granted_from, stream.arrived_at)
             assert self.log.checkpoint(name) == (Checkpoint(start, self.hooks.state(start)) if start else None)
 
     @invariant()
@@ -155,7 +196,7 @@ class BesideLists(RuleBasedStateMachine):
             stop = None if stop is None else int(stop * (head + 1))
             history = recorded(stream.events)[start:stop]
             assert list(self.log.read(name, start, stop)) == history
-            assert list(self.log.controls(name, start, stop)) == without_measurements(history)
+            assert list(self.log.controls(name, start, stop)) == controls_among(history)
             for offset, event in ((entry.offset, entry.event) for entry in history):
                 if isinstance(event, MeasurementAdded):
                     assert list(self.log.measurements(name, range(offset, offset + 1))) == [event.measurement]

@@ -1,0 +1,108 @@
+"""What the manager's tests share: a buffer with a clock, a manager that tells its results, and its threads."""
+
+from collections.abc import Callable, Iterator
+from queue import Queue
+from threading import Event, Semaphore, Thread
+from threading import enumerate as threads
+from typing import Any
+
+from conftest import Clock
+
+from events import EventLog
+from statemachine import Backoff, BufferConfig, ReplayBuffer, ReplayManager, ReplayResult, due
+
+PATIENCE = 60
+"""Seconds that a test waits at most for what comes at once, so that it fails and does not hang."""
+
+
+class Watched(ReplayBuffer[Any]):
+    """A buffer that tells when somebody asks who is due."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.asked, self.times_asked = Semaphore(0), 0
+
+    def ready(self) -> Iterator[str]:
+        self.times_asked += 1
+        self.asked.release()
+        return super().ready()
+
+
+class Rig:
+    """A manager whose users are due with one measurement, and wait 10 s after a failure."""
+
+    def __init__(
+        self,
+        replay: Callable[[Any], Any],
+        *users: str,
+        log: EventLog[Any] | None = None,
+        on_abort: Any = None,
+        kind: type[Watched] = Watched,
+        config: BufferConfig = BufferConfig(due=due.Count(1)),
+        **options: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.results: Queue[ReplayResult] = Queue()
+        self.buffer = kind(log, config, clock=self.clock, on_abort=on_abort)
+        for user in users:
+            self.buffer.add_measurement(user, 1)
+        usual = {"on_result": self.results.put, "poll_interval": 0.001, "backoff": Backoff(first=10, jitter=0)}
+        self.manager = ReplayManager(self.buffer, replay, **{**usual, **options})
+        self.looked, self.look = Semaphore(0), self.manager._keeper.look
+        self.manager._keeper.look = self.looks_once  # type: ignore[method-assign]
+
+    def looks_once(self, *arguments: Any, **options: Any) -> Any:
+        self.looked.release()
+        return self.look(*arguments, **options)
+
+    def result(self) -> ReplayResult:
+        """The next that the manager tells."""
+        return self.results.get(timeout=PATIENCE)
+
+    def outcomes(self) -> list[str]:
+        """Of all results that were told and not taken yet."""
+        return [self.results.get_nowait().outcome for _ in range(self.results.qsize())]
+
+    def looks(self, times: int = 3) -> None:
+        """Wait until the manager has begun so many more looks at who is due; all but the last are through then."""
+        while self.looked.acquire(blocking=False):
+            pass
+        for _ in range(times):
+            assert self.looked.acquire(timeout=PATIENCE)
+
+
+class Stuck:
+    """A replay function that does not return before it is let go."""
+
+    def __init__(self) -> None:
+        self.entered, self.go_on = Event(), Event()
+
+    def __call__(self, frozen: Any) -> int:
+        self.entered.set()
+        assert self.go_on.wait(PATIENCE)
+        return sum(frozen)
+
+    def has_begun(self) -> bool:
+        return self.entered.wait(PATIENCE)
+
+
+def fail(*_: Any) -> None:
+    raise ValueError("bad window")
+
+
+def running() -> list[Thread]:
+    """The threads of managers."""
+    return [thread for thread in threads() if thread.name.startswith("holdover-")]
+
+
+def ended(*those: Thread) -> bool:
+    """Wait until these threads are gone."""
+    for thread in those:
+        thread.join(PATIENCE)
+    return not any(thread.is_alive() for thread in those)
+
+
+def worker() -> Thread:
+    """The only worker's thread."""
+    (thread,) = [thread for thread in running() if thread.name == "holdover-worker"]
+    return thread
