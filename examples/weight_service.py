@@ -87,7 +87,7 @@ class WeightService:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.executescript(SCHEMA)
         self._lock = Lock()  # for the connection; never held while a window is worked on
-        config = config or BufferConfig(max_measurements=2000, due=due.Count(50) | due.Age(DAY))
+        config = config or BufferConfig(max_measurements=2000, due=due.Count(100) | due.Age(DAY))
         self.buffer: ReplayBuffer[Weighing] = ReplayBuffer(config=config, **({"clock": clock} if clock else {}))
         self.manager = ReplayManager(
             self.buffer, self.replay, take_snapshot=self.trend, restore=self.restore, max_attempts=None, **options
@@ -107,6 +107,11 @@ class WeightService:
     def restore(self, user: str, trend: Trend) -> None:
         """Go back to the trend before a replay that failed; what it worked on is still in the buffer."""
         self.save(user, trend, self.buffer.measurements)
+
+    def replay_due(self) -> None:
+        """Replay whoever is due now, in this thread; `manager.start()` does so in others."""
+        for user in self.buffer.ready():
+            self.manager.replay_user(user)
 
     def trend(self, user: str) -> Trend:
         """What the replays so far have made of the user's weighings."""

@@ -141,7 +141,7 @@ class Journal(Generic[M]):
             if not after.live:
                 self._earliest.forget(user_id)
             if not self.log.keeps_history:
-                self._truncate(user_id, before, anchor, events, after.oldest, after.live)
+                self._truncate(user_id, before, anchor, events, after)
             return Outcome(before, after, events, evicted)
 
     def is_due(self, user_id: str, now: float) -> bool:
@@ -227,8 +227,7 @@ class Journal(Generic[M]):
         before: BufferState,
         anchor: _Anchor | None,
         events: Sequence[Event],
-        oldest: int,
-        live: int,
+        after: BufferState,
     ) -> None:
         """Drop what is below the oldest live one: always when a replay ended, else when it outweighs what is live.
 
@@ -236,11 +235,13 @@ class Journal(Generic[M]):
         the grant before them, or by a fold.
         """
         ended = any(isinstance(event, ReplayCompleted | BufferCleared) for event in events)
-        position = self.log.position(user_id)
-        if position is None or (not ended and oldest - position.start <= live + LEAST_DEAD):
+        oldest = after.oldest
+        if not ended and oldest - self._start(user_id) <= after.live + LEAST_DEAD:
             return
         with suppress(TruncatedError):  # somebody else has truncated further by now
-            if oldest >= before.head:
+            if oldest == after.head:
+                state = after
+            elif oldest >= before.head:
                 state = _after(before, events[: oldest - before.head])
             elif anchor and anchor.grant and anchor.state.head <= oldest:
                 noted = before.arrived_at if before.frozen_offset is None else before.pending_arrived_at
@@ -248,6 +249,10 @@ class Journal(Generic[M]):
             else:
                 state = self._folded(user_id, oldest)
             self.log.truncate(user_id, oldest, state)
+
+    def _start(self, user_id: str) -> int:
+        position = self.log.position(user_id)
+        return position.start if position else 0
 
 
 def _after(state: BufferState, events: Sequence[Event]) -> BufferState:

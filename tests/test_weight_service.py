@@ -1,4 +1,4 @@
-"""The example application: whether its replays fail or not, in one thread or in several, its final state is the same."""
+"""The example application: however often its replays fail, in one thread or several, its final state is the same."""
 
 import importlib.util
 import itertools
@@ -60,7 +60,7 @@ def fed(service: Any, *, in_background: bool) -> Any:
         for number, (user, weighing) in enumerate(WEIGHINGS):
             service.add(user, weighing)
             if number % 100 == 0:
-                service.manager.replay_ready()
+                service.replay_due()
     audits = [service.buffer.audit(user) for user in service.buffer.users()]
     assert [(audit.added, audit.evicted, audit.ok) for audit in audits] == [(300, 0, True)] * 5
     service.finish()
@@ -87,7 +87,7 @@ def test_failing_replays_change_nothing_in_the_end(
 
 
 def test_the_final_state_is_that_of_one_replay_of_everything(undisturbed: tuple[list[Any], list[Any]]) -> None:
-    """Every weighing was replayed exactly once, in the order of arrival: first these, then those, is these and those."""
+    """Every weighing was replayed exactly once, in the order of arrival: parts give what the whole gives."""
     for user, kilograms, batches, _rest in undisturbed[0]:
         trend = example.replayed(example.Trend(), [weighing for who, weighing in WEIGHINGS if who == user])
         assert (kilograms, batches) == (trend.kilograms, trend.batches) == (trend.kilograms, 15)
