@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +11,9 @@ from events._log import NO_GRANT, Checkpoint, Clock, ConflictError, Grant, Posit
 from events._tail import NEVER, TRIM, Arrival, Control, Eviction, Tail, offset_of
 
 M = TypeVar("M")
+
+LATEST = 1e300
+"""A time that no clock shows."""
 
 CHUNK = 1024
 """How many slots a reader copies at a time, so that no lock is held while its caller works on them."""
@@ -73,9 +75,9 @@ class MemoryLog(Generic[M]):
         """Append the first measurements within a grant that wants their arrival noted, if this is one."""
         if tail.opens_to <= 0:
             return None
-        now = clock()
-        if not isinstance(now, int | float) or not isfinite(now):
-            return None  # whoever decides now will say what is wrong with the clock
+        now = _time(clock)
+        if now is None:
+            return None  # it is to be decided then, by somebody who knows what to do without a time
         with tail.lock:
             first = len(tail.items)
             late = tail.until is not None and not now < tail.until
@@ -266,6 +268,15 @@ class MemoryLog(Generic[M]):
             first, last = (bisect_left(tail.marks, edge, key=offset_of) for edge in (offsets.start, offsets.stop))
             arrivals = {mark.offset: mark.event for mark in tail.marks[first:last] if isinstance(mark, Arrival)}
             return tail.items[offsets.start - tail.start : offsets.stop - tail.start], arrivals
+
+
+def _time(clock: Clock) -> float | None:
+    """The time, if the clock is in its right mind."""
+    try:
+        now = clock()
+    except Exception:
+        return None
+    return now if isinstance(now, int | float) and -LATEST < now < LATEST else None
 
 
 def _check_kept(stream: str, tail: Tail[Any], offset: int) -> None:

@@ -204,6 +204,21 @@ def test_a_clock_that_gives_no_time_is_refused(time: Any) -> None:
     assert list(buffer.events("ann")) == [Recorded(0, MeasurementAdded(1))]
 
 
+def raising() -> float:
+    raise OSError("no clock")
+
+
+@pytest.mark.parametrize("clock", [raising, lambda: 10**400, lambda: None, lambda: float("nan")])
+def test_no_measurement_is_refused_because_of_the_clock(clock: Any) -> None:
+    """Without a time the arrival is not known, and the measurement is recorded all the same, also after a clear."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(clock=clock)
+    buffer.add_measurement("ann", 1)
+    buffer.clear_buffer("ann")
+    buffer.add_measurements("ann", [2, 3])
+    assert buffer.measurements("ann") == [2, 3]
+    assert buffer.state("ann").arrived_at is None
+
+
 @pytest.mark.parametrize("wrong", [{"log": {}}, {"clock": 5}, {"on_abort": 5}, {"on_evict": "hook"}])
 def test_what_a_buffer_is_made_of_is_checked(wrong: dict[str, Any]) -> None:
     """A configuration dict in place of the log, or a hook that is no function, is refused at once."""
