@@ -64,7 +64,9 @@ def ran(main: Any) -> None:
     """Run it; no task and no thread may be left, and it must not hang."""
 
     async def all_of_it() -> None:
-        await asyncio.wait_for(main(), 60)
+        async with asyncio.timeout(30) as deadline:
+            await main()
+        assert not deadline.expired(), "it hung until it was cancelled"
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
 
     before = set(threading.enumerate())
