@@ -46,8 +46,8 @@ diagrams: $(READY)  ## draw the lifecycle anew and fail if that changed anything
 diagrams-check: $(READY)
 	$(BIN)/holdover diagram --check
 
-prove: $(READY)  ## the specification for longer: 1,800 histories
-	HOLDOVER_PROFILE=prove $(BIN)/python -m pytest -n 2 tests/test_spec.py tests/test_decide.py
+prove: $(READY)  ## the specification for longer: 1,800 histories, and longer sequences of commands
+	HOLDOVER_PROFILE=prove $(BIN)/python -m pytest -n 2 tests/test_spec.py tests/test_decide.py tests/test_exhaustive.py
 
 bench: $(READY)  ## what it costs, beside what is usual
 	$(BIN)/python -m benchmarks

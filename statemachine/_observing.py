@@ -88,7 +88,7 @@ class ObservedJournal(Journal[M]):
             return super().record(user_id, command)
         outcome = super().record(user_id, command)
         if outcome.events:
-            now = self._time()
+            now = self._now()
             for event in outcome.events:
                 self._tell(user_id, event, outcome.after.version, now)
         return outcome
@@ -101,12 +101,6 @@ class ObservedJournal(Journal[M]):
                 observer(occurrence)
             except Exception:  # it is recorded, and who only watches cannot make the call fail
                 pass
-
-    def _time(self) -> float | None:
-        try:
-            return self._now()
-        except Exception:  # a clock of the application's; what was recorded stays recorded
-            return None
 
     def _seconds(self, user_id: str, event: Event, version: int, at: float | None) -> float | None:
         """What `Occurrence.seconds` says. Only of snapshots in progress is anything kept."""

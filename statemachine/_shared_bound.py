@@ -68,8 +68,8 @@ class SharedBound:
             if plan:
                 return 0, plan
             raise BufferFullError(
-                f"all users together have {self._live} measurements and may have {self._most} (max_total_measurements), "
-                f"and {'none may be evicted' if self._config.on_overflow == 'reject' else 'too many are frozen'}; "
+                f"all users together have {self._live} measurements and may have {self._most} "
+                f"(max_total_measurements), and {'none may be evicted' if self._config.on_overflow == 'reject' else 'too many are frozen'}; "
                 f"replay or clear some first",
                 user_id=user_id,
             )
