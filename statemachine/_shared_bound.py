@@ -67,10 +67,10 @@ class SharedBound:
             plan = [] if self._config.on_overflow == "reject" else self._plan(user_id, excess)
             if plan:
                 return 0, plan
+            why = "none may be evicted" if self._config.on_overflow == "reject" else "too many are frozen"
             raise BufferFullError(
                 f"all users together have {self._live} measurements and may have {self._most} "
-                f"(max_total_measurements), and {'none may be evicted' if self._config.on_overflow == 'reject' else 'too many are frozen'}; "
-                f"replay or clear some first",
+                f"(max_total_measurements), and {why}; replay or clear some first",
                 user_id=user_id,
             )
 
