@@ -66,6 +66,21 @@ def _slow_path(scale: Scale, users: list[str]) -> Iterator[Row]:
         _adds(LossyBuffer, filled, beyond),
         rounds,
     )
+    few = _work(users[:20], BOUND)
+    yield paired(
+        "add, with a bound over all users, below it",
+        _adds(lambda: ReplayBuffer(config=BufferConfig(max_total_measurements=10**9)), [], few),
+        AGAINST,
+        _adds(LossyBuffer, [], few),
+        rounds,
+    )
+    yield paired(
+        "add, with a bound over all users, at it",
+        _adds(lambda: ReplayBuffer(config=BufferConfig(max_total_measurements=BOUND)), filled[:BOUND], few),
+        AGAINST,
+        _adds(LossyBuffer, filled[:BOUND], few),
+        rounds,
+    )
     firsts = _work(users, 1)
     yield paired(
         "add, a user's very first", _adds(ReplayBuffer, [], firsts), AGAINST, _adds(LossyBuffer, [], firsts), rounds

@@ -80,7 +80,8 @@ class ReplayBuffer(Metering[M]):
             Its offset in the user's stream.
 
         Raises:
-            BufferFullError: the buffer is full and the policy is `reject`; nothing was recorded.
+            BufferFullError: the buffer is full and the policy is `reject`, or all that could make room within
+                `max_total_measurements` is frozen; nothing was recorded.
             EvictHookError: the measurement was recorded, but `on_evict` raised.
 
         Example:
@@ -117,7 +118,7 @@ class ReplayBuffer(Metering[M]):
             The range of their offsets.
 
         Raises:
-            BufferFullError: they do not all fit and the policy is `reject`; nothing was recorded.
+            BufferFullError: they do not all fit, as with `add_measurement`; nothing was recorded.
             EvictHookError: they were recorded, but `on_evict` raised.
 
         Example:
@@ -334,14 +335,10 @@ class ReplayBuffer(Metering[M]):
             ['ann']
         """
         self._check_open()
-        moved = []
-        for user_id in self._log.overdue(self._now()):
-            before = self._journal.state(user_id) or BufferState()
-            self._expire(user_id, before)
+        before = {user_id: self._phase(user_id) for user_id in self._log.overdue(self._now())}
+        for user_id in self._expire_all():
             self._rollbacks.run(user_id)
-            if (self._journal.state(user_id) or before).phase != before.phase:
-                moved.append(user_id)
-        return moved
+        return [user_id for user_id, phase in before.items() if self._phase(user_id) != phase]
 
     @property
     def abort_errors(self) -> dict[str, Exception]:
@@ -371,6 +368,9 @@ class ReplayBuffer(Metering[M]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _phase(self, user_id: str) -> str:
+        return (self._journal.decided(user_id) or BufferState()).phase
 
     def _add_beyond_grant(self, user_id: str, measurement: M) -> int:
         """An add that the log's tail could not take by itself."""

@@ -274,7 +274,8 @@ def _staleness(state: BufferState, trigger: str, version: int) -> str:
         what = f"snapshot {version} is being aborted ({state.reason or 'no reason given'})"
     else:
         what = f"snapshot {version} is over: it was completed, aborted or expired"
-    return f"cannot {trigger}: {what}; nothing was changed, roll back what its replay computed"
+    next_step = "roll back what its replay computed, unless you completed it yourself"
+    return f"cannot {trigger}: {what}; nothing was changed; {next_step}"
 
 
 def _refusal(state: BufferState, trigger: str) -> tuple[type[IllegalTriggerError], str]:

@@ -51,7 +51,8 @@ class ReplayManager(Generic[M]):
         restore: called with the user id and what `take_snapshot` returned (None without one) to go back to it. It
             should be idempotent: it is called again if it raises. Not called where `take_snapshot` itself failed.
         on_replay_complete: called with the `ReplayResult` after a completion, which it cannot undo by raising.
-        on_result: called with every `ReplayResult`, whatever the outcome, once what follows from it is recorded.
+        on_result: called with every `ReplayResult`, whatever the outcome, once what follows from it is recorded. For a
+            replay that is abandoned the thread that renews leases calls it, so it must not block.
         workers: how many threads `replay_ready`, `start` and `run` replay in.
         max_attempts: after how many failed attempts a user is parked; None for never.
         backoff: how long to wait after a failure.

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from statemachine._buffer import ReplayBuffer
 from statemachine._errors import ReplayBufferError, RollbackError, StaleSnapshotError, described
 from statemachine._snapshot import FrozenSnapshot
+from statemachine._state import BufferState
 
 M = TypeVar("M")
 
@@ -105,8 +106,8 @@ class Run(Generic[M]):
     def __init__(self, buffer: ReplayBuffer[M], job: Job[M], user_id: str, version: int, begun_at: float) -> None:
         self._buffer, self._job = buffer, job
         self.user_id, self.version, self.begun_at = user_id, version, begun_at
-        state = buffer._journal.decided(user_id)
-        self.attempt = 1 + (state.attempts if state else 0)
+        state = buffer._journal.decided(user_id) or BufferState()
+        self.attempt, self._replayed = 1 + state.attempts, state.replayed
         self._started = time.perf_counter()
         self.thread: Thread = current_thread()
         self.abandoned: ReplayTooLongError | None = None
@@ -174,7 +175,7 @@ class Run(Generic[M]):
         self._frozen = frozen
         value = job.replay(frozen)
         self._come_back()
-        if frozen.settled != "completed":  # a replay may complete by itself
+        if not self._has_completed:  # a replay may complete by itself
             frozen.complete()
         return self._result("completed", value=value)
 
@@ -195,7 +196,13 @@ class Run(Generic[M]):
 
     @property
     def _has_completed(self) -> bool:
-        return self._frozen is not None and self._frozen.settled == "completed"
+        """Whether the snapshot was completed, be it by the replay function itself, by either of the two ways."""
+        frozen = self._frozen
+        if frozen is None or frozen.settled == "completed":
+            return frozen is not None
+        state = self._buffer._journal.decided(self.user_id) or BufferState()
+        ended = state.version == self.version and state.phase == "idle" and not state.attempts
+        return ended and state.replayed - self._replayed == len(frozen)
 
     def _abort(self, reason: str) -> tuple[Outcome, BaseException | None]:
         """Abort, or where that happened already, do the rollback that waits for the function to have returned."""

@@ -27,18 +27,21 @@ class States(Protocol):
 class SharedBound:
     """Counts what is live over all users, and knows in which order they last added something.
 
-    It counts what goes through one buffer. Room is reserved before an add, so that threads together stay within it.
+    It counts what goes through one buffer. One add at a time plans, evicts and records, so that threads together stay
+    within it.
 
     Parameters:
         states: where the users' states are; what they hold already is counted.
         config: the bounds; `max_total_measurements` must be given.
+
+    Attributes:
+        turn: the lock for that; no hook runs under it.
     """
 
     def __init__(self, states: States, config: BufferConfig) -> None:
         assert config.max_total_measurements is not None
         self._states, self._config, self._most = states, config, config.max_total_measurements
-        self._lock = Lock()
-        self._reserved = 0
+        self.turn, self._lock = Lock(), Lock()
         held = {user_id: states.state(user_id) or BufferState() for user_id in states.log.streams()}
         self._live = sum(state.live for state in held.values())
         oldest_first = sorted(
@@ -46,27 +49,22 @@ class SharedBound:
         )
         self._users = OrderedDict.fromkeys(oldest_first)
 
-    def reserve(self, user_id: str, count: int) -> tuple[int, Plan]:
-        """Reserve room for an add.
+    def plan(self, user_id: str, count: int) -> tuple[Plan, int]:
+        """Whom to evict from before the user adds so many, and how many of its own the add then has to evict.
 
-        Returns:
-            How much was reserved, to be given back by `release` once the add is recorded or refused; and an empty plan.
-            Or whom to evict from first: then nothing was reserved, and it is to be asked again after that.
+        To be called under `turn`, and again after the evictions, until the plan is empty.
 
         Raises:
             BufferFullError: there is no room, and none can be made.
         """
         with self._lock:
-            excess = self._live + self._reserved + count - self._most
-            if excess > 0:
-                own = self._own_excess(user_id, count)
-                count, excess = count - own, excess - own
+            own = self.own_excess(self._states.state(user_id) or BufferState(), count)
+            excess = self._live + count - own - self._most
             if excess <= 0:
-                self._reserved += count
-                return count, []
+                return [], own if self._live + count > self._most else 0
             plan = [] if self._config.on_overflow == "reject" else self._plan(user_id, excess)
             if plan:
-                return 0, plan
+                return plan, 0
             why = "none may be evicted" if self._config.on_overflow == "reject" else "too many are frozen"
             raise BufferFullError(
                 f"all users together have {self._live} measurements and may have {self._most} "
@@ -74,10 +72,12 @@ class SharedBound:
                 user_id=user_id,
             )
 
-    def release(self, reserved: int) -> None:
-        """Give back what was reserved: by now the add is counted, or it was refused."""
-        with self._lock:
-            self._reserved -= reserved
+    def own_excess(self, state: BufferState, count: int) -> int:
+        """How many of its own a user in `state` evicts by adding so many."""
+        if self._config.on_overflow == "reject":
+            return 0
+        allowed, held = bound(state, self._config)
+        return max(0, min(count, held + count - allowed))
 
     def account(self, user_id: str, before: int, after: int, *, added: bool) -> None:
         """Count a change.
@@ -91,16 +91,11 @@ class SharedBound:
         with self._lock:
             self._live += after - before
             if not after:
-                self._users.pop(user_id, None)
+                if not (self._states.state(user_id) or BufferState()).live:  # others may have added since
+                    self._users.pop(user_id, None)
             elif added:
                 self._users[user_id] = None
                 self._users.move_to_end(user_id)
-
-    def _own_excess(self, user_id: str, count: int) -> int:
-        """How many of its own the user's add will evict anyway."""
-        state = self._states.state(user_id) or BufferState()
-        allowed, held = bound(state, self._config)
-        return max(0, min(count, held + count - allowed)) if self._config.on_overflow == "evict_oldest" else 0
 
     def _plan(self, adding: str, excess: int) -> Plan:
         """From who added nothing for longest to the one that is adding now; none at all if that is too little."""

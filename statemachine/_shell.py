@@ -1,6 +1,7 @@
 """`Shell`: what every call on a buffer goes through: checks of arguments, expiry on touch, recording. Not public."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 from events import Clock, EventLog
@@ -8,6 +9,7 @@ from statemachine._config import BufferConfig
 from statemachine._decide import AddMeasurements, Command, EvictOldest, ExpireSnapshot
 from statemachine._errors import (
     BufferClosedError,
+    BufferFullError,
     EvictHookError,
     InvalidArgumentError,
     ReplayBufferError,
@@ -24,6 +26,10 @@ M = TypeVar("M")
 
 LATEST = 1e300
 """A time that no clock shows."""
+
+
+class _PlanOutdatedError(Exception):
+    """Something has happened since it was planned who makes room."""
 
 
 class Shell(Generic[M]):
@@ -125,32 +131,73 @@ class Shell(Generic[M]):
         return self._add(user_id, batch) if offset is None else offset
 
     def _append_within(self, shared: SharedBound, user_id: str, batch: tuple[M, ...]) -> int:
-        """The same within the bound over all users, once others' oldest have made room."""
-        failed: EvictHookError | None = None
-        reserved, plan = shared.reserve(user_id, len(batch))
-        while plan:
-            for victim, count in plan:
-                try:
-                    self._handed_over(victim, self._record(victim, EvictOldest(count)))
-                except EvictHookError as error:
-                    failed = error
-            reserved, plan = shared.reserve(user_id, len(batch))
+        """The same within the bound over all users, once others' oldest have made room; hooks run when all is recorded.
+
+        Where there is no room, there may be once what is overdue has expired, so that is tried before it is refused.
+        """
+        state = self._journal.decided(user_id)
+        expired = [user_id] if state is not None and self._expire(user_id, state) else []
+        evicted: list[tuple[str, Outcome[M]]] = []
         try:
-            offset = self._add_within_grant(user_id, batch)
-            if offset is None:
-                offset = self._add(user_id, batch)
-            else:
-                shared.account(user_id, 0, len(batch), added=True)
+            try:
+                offset = self._make_room_and_add(shared, user_id, batch, evicted)
+            except BufferFullError:
+                overdue = [*expired, *self._expire_all()]
+                if not overdue:
+                    raise
+                for each in overdue:  # what is frozen is free again only after that
+                    self._rollbacks.run(each)
+                expired = []
+                offset = self._make_room_and_add(shared, user_id, batch, evicted)
         finally:
-            shared.release(reserved)
-        if failed is not None:
+            for each in expired:
+                self._rollbacks.run(each)
+            failed = [error for victim, outcome in evicted for error in self._told(victim, outcome)]
+        if failed:
             raise EvictHookError(
-                f"on_evict failed for what user {failed.user_id!r} lost to make room ({failed.__cause__!r}); what was "
-                f"being added IS recorded, from offset {offset} on, so do not add it again",
+                f"on_evict failed for what user {failed[0].user_id!r} lost ({failed[0].__cause__!r}); what was being "
+                f"added IS recorded, from offset {offset} on, so do not add it again",
                 offset,
                 user_id=user_id,
-            ) from failed.__cause__
+            ) from failed[0].__cause__
         return offset
+
+    def _make_room_and_add(
+        self, shared: SharedBound, user_id: str, batch: tuple[M, ...], evicted: list[tuple[str, Outcome[M]]]
+    ) -> int:
+        """Plan, evict and add in one turn; what was evicted is put into `evicted`."""
+        with shared.turn:
+            while True:
+                plan, own = shared.plan(user_id, len(batch))
+                for victim, count in plan:
+                    evicted.append((victim, self._record(victim, EvictOldest(count))))
+                if plan:
+                    continue
+                offset = None if own else self._add_within_grant(user_id, batch)
+                if offset is not None:
+                    shared.account(user_id, 0, len(batch), added=True)
+                    return offset
+                try:
+                    outcome = self._record(user_id, partial(self._still_evicting, shared, own, batch))
+                except _PlanOutdatedError:
+                    continue
+                evicted.append((user_id, outcome))
+                return outcome.before.head
+
+    def _still_evicting(
+        self, shared: SharedBound, own: int, batch: tuple[M, ...], found: BufferState
+    ) -> AddMeasurements:
+        """The add, if it evicts as many of its own as the plan relies on: a snapshot may have begun since."""
+        if shared.own_excess(found, len(batch)) < own:
+            raise _PlanOutdatedError
+        return AddMeasurements(batch, self._arrival())
+
+    def _expire_all(self) -> list[str]:
+        """Expire every overdue snapshot; the users whose rollback is to be run (again)."""
+        users = self._log.overdue(self._now())
+        for user_id in users:
+            self._expire(user_id, self._journal.state(user_id) or BufferState())
+        return users
 
     def _add_within_grant(self, user_id: str, batch: tuple[M, ...]) -> int | None:
         if len(batch) == 1:
@@ -171,14 +218,21 @@ class Shell(Generic[M]):
 
     def _handed_over(self, user_id: str, outcome: Outcome[M]) -> None:
         """Give the hook what was evicted, if there is a hook and anything was."""
+        for error in self._told(user_id, outcome):
+            raise error from error.__cause__
+
+    def _told(self, user_id: str, outcome: Outcome[M]) -> Iterator[EvictHookError]:
+        """The same; the error of a hook that fails is given and not raised."""
         if self._on_evict is None or not outcome.evicted:
             return
         try:
             self._on_evict(user_id, outcome.evicted)
-        except Exception as error:
-            raise EvictHookError(
-                f"on_evict failed ({error!r}) for {len(outcome.evicted)} evicted measurements; what was being added "
+        except Exception as cause:
+            error = EvictHookError(
+                f"on_evict failed ({cause!r}) for {len(outcome.evicted)} evicted measurements; what was being added "
                 f"IS recorded, from offset {outcome.before.head} on, so do not add it again",
                 outcome.before.head,
                 user_id=user_id,
-            ) from error
+            )
+            error.__cause__ = cause
+            yield error

@@ -29,6 +29,7 @@ TOPICS = {
     "add, while a replay is in progress": 1,
     "add, at the bound with an on_evict hook": 1,
     "add, a user's": 2,
+    "add, with a bound over all users": 2,
     "add_measurements of 20": 2,
     "begin_snapshot + finalize_snapshot": 2,
     "complete_replay": 2,

@@ -147,6 +147,18 @@ def test_what_a_valid_add_returns(buffer: ReplayBuffer) -> None:
     }
 
 
+def test_an_add_does_not_fail_for_want_of_a_clock() -> None:
+    """What is recorded is reported so; only its age is not known."""
+
+    def no_clock() -> float:
+        raise OSError("no clock")
+
+    buffer = ReplayBuffer(clock=no_clock)
+    for day in range(1, 7):
+        result = buffer.add_measurement("ann", {"timestamp": datetime(2024, 5, day)})
+    assert (result["success"], result["buffer_size"], result["buffer_ready"]) == (True, 6, False)
+
+
 class Unclear(tzinfo):
     """A time zone that fails."""
 

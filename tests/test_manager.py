@@ -212,6 +212,20 @@ def test_a_replay_that_cannot_begin_raises() -> None:
     assert bench.calls == []
 
 
+def test_a_replay_may_complete_by_the_buffer() -> None:
+    """A replay function that calls `complete_replay` has completed it, too, and nobody is told to roll that back."""
+    bench = Bench()
+
+    def replay(frozen: Any) -> int:
+        total = sum(frozen)
+        bench.buffer.complete_replay("ann")
+        return total
+
+    result = ReplayManager(bench.buffer, replay, restore=bench.restore).replay_user("ann")
+    assert (result.outcome, result.error, result.value, bench.calls) == ("completed", None, 6, [])
+    assert bench.buffer.state("ann").replayed == 3
+
+
 def test_a_replay_may_complete_by_itself() -> None:
     """A replay function that completes its snapshot (with its results, say) has completed it."""
     bench = Bench()

@@ -1,5 +1,6 @@
 """`max_total_measurements`: a bound over all users, kept by evicting from whoever has added nothing for longest."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import deepcopy
 from threading import Thread
@@ -109,7 +110,7 @@ def test_a_hook_that_fails_does_not_lose_the_add() -> None:
         raise OSError("the archive is away")
 
     buffer = filled(on_evict=fail)
-    with pytest.raises(EvictHookError, match=r"what user 'ann' lost to make room \(OSError.*IS recorded") as caught:
+    with pytest.raises(EvictHookError, match=r"what user 'ann' lost \(OSError.*IS recorded") as caught:
         buffer.add_measurement("dan", 1)
     assert (caught.value.user_id, caught.value.offset, buffer.measurements("dan")) == ("dan", 0, [1])
     assert buffer.measurements("ann") == [1]
@@ -232,4 +233,77 @@ def test_threads_together_stay_within_it() -> None:
     assert sum(state.added for state in states) == 1800
     assert all(buffer.audit(user_id).ok for user_id in "abcd")
     assert buffer._journal.shared is not None
-    assert (buffer._journal.shared._live, buffer._journal.shared._reserved) == (sum(s.live for s in states), 0)
+    assert buffer._journal.shared._live == sum(state.live for state in states)
+
+
+def test_threads_that_add_batches_are_not_refused() -> None:
+    """Where nothing is frozen there is always room to be made, however many add at once."""
+    config = BufferConfig(max_measurements=100, max_total_measurements=100)
+    buffer: ReplayBuffer[int] = ReplayBuffer(config=config)
+
+    def add(user_id: str) -> None:
+        for _ in range(100):
+            buffer.add_measurements(user_id, range(60))
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(add, "ab")) == [None, None]
+    assert sum(buffer.size(user_id) for user_id in "ab") <= 100
+
+
+def test_a_snapshot_that_begins_between_the_plan_and_the_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An add that was to evict its own oldest finds it frozen: it is planned again, and the bound holds."""
+    buffer = filled()
+    buffer.add_measurement("cyd", 22)
+    shared = buffer._journal.shared
+    assert shared is not None
+    plan, begun = shared.plan, []
+
+    def then_begins(user_id: str, count: int) -> Any:
+        planned = plan(user_id, count)
+        if not begun:
+            begun.append(buffer.begin_snapshot("cyd"))
+        return planned
+
+    monkeypatch.setattr(shared, "plan", then_begins)
+    buffer.add_measurement("cyd", 23)
+    assert contents(buffer) == {"ann": [], "bob": [10, 11], "cyd": [20, 21, 22, 23]}
+
+
+def test_what_is_overdue_expires_before_an_add_is_refused(clock: Clock) -> None:
+    """The user's own snapshot, as with every touch; and others' where there is no room otherwise."""
+    rolled_back: list[str] = []
+    buffer = filled(clock=clock, on_abort=lambda user_id, version, reason: rolled_back.append(user_id))
+    for user_id in ("ann", "bob", "cyd"):
+        buffer.begin_snapshot(user_id)
+    with pytest.raises(BufferFullError):
+        buffer.add_measurement("ann", 2)
+    clock.now += 30
+    buffer.add_measurement("ann", 2)
+    assert rolled_back[0] == "ann"
+    assert buffer.size("ann") == 3
+    for user_id in ("bob", "cyd"):
+        assert buffer.state(user_id).phase == "idle"
+    for user_id in ("ann", "bob", "cyd"):
+        buffer.begin_snapshot(user_id)
+    clock.now += 30
+    buffer.add_measurement("dan", 1)
+    assert buffer.measurements("dan") == [1]
+
+
+def test_a_clear_that_is_counted_late_forgets_nobody() -> None:
+    """A user who has added since its clear stays in the order in which they make room."""
+    buffer = filled()
+    shared = buffer._journal.shared
+    assert shared is not None
+    shared.account("ann", 0, 0, added=False)
+    buffer.add_measurement("dan", 1)
+    assert buffer.measurements("ann") == [1]
+
+
+def test_what_an_add_evicts_of_others_and_of_its_own_is_handed_over() -> None:
+    """One add may cost both; the archive gets all of it."""
+    archive: list[int] = []
+    buffer = filled(on_evict=lambda user_id, evicted: archive.extend(evicted))
+    buffer.add_measurements("cyd", [22, 23, 24])
+    assert archive == [0, 20, 21]
+    assert contents(buffer) == {"ann": [1], "bob": [10, 11], "cyd": [22, 23, 24]}

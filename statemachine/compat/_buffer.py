@@ -26,7 +26,9 @@ class ReplayBuffer:
 
     From a read until its clear nothing of it is evicted, and up to `max_buffer_measurements` more are kept beside it:
     those stay when it is cleared, and then no more may be held. Further reads before that clear hold nothing more; and
-    where three threads overlap at one user, up to twice the bound may stay until the next read and clear.
+    where three threads overlap at one user, or after `abort_snapshot`, more than the bound may stay until the next read
+    and clear. A read that is never followed by a clear holds what it read, so read to replay, and use
+    `get_buffer_info` to look.
 
     `begin_snapshot`, `finalize_snapshot`, `complete_replay` and `abort_snapshot` are those of
     `statemachine.ReplayBuffer`, so an application can move call by call. What a read holds gives way to them (it can

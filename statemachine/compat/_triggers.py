@@ -66,8 +66,11 @@ class Triggers:
         return READY[0] if self.age(oldest) >= self.hours else "threshold_not_reached"
 
     def age(self, moment: Moment) -> float:
-        """How long ago it was, in hours."""
-        return (self._clock() - moment[0]) / 3600
+        """How long ago it was, in hours; 0 where the clock fails, which must not make an add fail that is recorded."""
+        try:
+            return (self._clock() - moment[0]) / 3600
+        except Exception:
+            return 0.0
 
 
 def checked_hours(key: str, value: Any) -> float:
