@@ -13,7 +13,7 @@ from benchmarks.lossy import LossyBuffer
 from benchmarks.measuring import Row, Run, Scale, paired
 
 MOST_RATIO = 1.05
-WINDOW = 100
+WINDOW = 250
 
 PATH = Path(__file__).parents[1] / "examples" / "weight_service.py"
 

@@ -87,7 +87,7 @@ class WeightService:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.executescript(SCHEMA)
         self._lock = Lock()  # for the connection; never held while a window is worked on
-        config = config or BufferConfig(max_measurements=2000, due=due.Count(100) | due.Age(DAY))
+        config = config or BufferConfig(max_measurements=2000, due=due.Count(250) | due.Age(DAY))
         self.buffer: ReplayBuffer[Weighing] = ReplayBuffer(config=config, **({"clock": clock} if clock else {}))
         self.manager = ReplayManager(
             self.buffer, self.replay, take_snapshot=self.trend, restore=self.restore, max_attempts=None, **options
