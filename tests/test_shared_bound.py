@@ -290,6 +290,17 @@ def test_what_is_overdue_expires_before_an_add_is_refused(clock: Clock) -> None:
     assert buffer.measurements("dan") == [1]
 
 
+def test_an_add_that_finds_its_users_snapshot_overdue(clock: Clock) -> None:
+    """The measurement is recorded first, and then the rollback runs."""
+    found: list[int] = []
+    buffer = filled(clock=clock, on_abort=lambda user_id, version, reason: found.append(buffer.size(user_id)))
+    buffer.clear_buffer("bob")
+    buffer.begin_snapshot("ann")
+    clock.now += 30
+    buffer.add_measurement("ann", 2)
+    assert (found, buffer.state("ann").phase, buffer.measurements("ann")) == ([3], "idle", [0, 1, 2])
+
+
 def test_a_clear_that_is_counted_late_forgets_nobody() -> None:
     """A user who has added since its clear stays in the order in which they make room."""
     buffer = filled()
