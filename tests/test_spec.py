@@ -155,6 +155,11 @@ def drive(machine: ReplayBufferSpec) -> None:
         lambda: machine.ready(),
         lambda: machine.park(ann),
         lambda: machine.add_a_burst("bob", 70),
+        lambda: machine.park(Draws("bob")),
+        lambda: machine.add_measurement("cyd"),
+        lambda: machine.hooks_change_their_mind(),
+        lambda: machine.begin_snapshot("cyd"),
+        lambda: machine.abort_snapshot(Draws("cyd"), "any"),
         lambda: machine.ask("bob"),
     ]
     for step in steps:
@@ -173,6 +178,24 @@ def test_by_hand() -> None:
     assert set(machine.replayed) == {"ann"}
     assert machine.rollbacks != []
     assert machine.archived["ann"] != []
+
+
+def test_by_hand_without_hooks() -> None:
+    """The same where adds are rejected at the bound, nothing has to be told, and own times say who is due."""
+    machine = ReplayBufferSpec()
+    config = BufferConfig(max_measurements=2, pending_factor=1, on_overflow="reject", due=_world.POLICIES[3])
+    machine.start(Draws(config), rolls_back=False, archives=False)
+    machine.add_measurements("ann", 2)
+    machine.ready()
+    machine.add_measurement("ann")
+    machine.begin_snapshot("ann")
+    machine.time_passes(30.0)
+    machine.add_measurement("ann")
+    machine.ready()
+    for invariant in INVARIANTS:
+        getattr(machine, invariant)()
+    assert machine.models["ann"].live == machine.buffer.measurements("ann") == [0, 1, 3]
+    machine.teardown()
 
 
 # Canaries: buffers that break a rule, each of which the specification must catch.
