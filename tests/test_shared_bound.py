@@ -122,10 +122,13 @@ def test_what_a_log_holds_already_is_counted(clock: Clock) -> None:
     for user_id in ("bob", "ann", "cyd"):
         clock.now += 1
         first.add_measurements(user_id, [1, 2])
-    first.clear_buffer("cyd")
+    for user_id in ("cyd", "bob"):
+        first.clear_buffer(user_id)
+    clock.now += 1
+    first.add_measurements("bob", [1, 2])  # seen first, and idle for less long than ann
     again: ReplayBuffer[int] = ReplayBuffer(first._log, SMALL, clock=clock)
     again.add_measurements("dan", [1, 2, 3])
-    assert contents(again) == {"bob": [2], "ann": [1, 2], "cyd": [], "dan": [1, 2, 3]}
+    assert contents(again) == {"bob": [1, 2], "ann": [2], "cyd": [], "dan": [1, 2, 3]}
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "6", 2])
