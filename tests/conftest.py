@@ -1,15 +1,20 @@
-"""What tests share: a clock, a buffer, and how long hypothesis looks (`make prove`: for long)."""
+"""What tests share: a clock, a buffer, and how hypothesis looks.
+
+`make test` says the same twice: it draws the same examples each time, so nobody's change is refused for somebody else's
+luck. `make prove` draws others each time, and many more.
+"""
 
 import os
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
 
-settings.register_profile("test", deadline=None)
-settings.register_profile("prove", deadline=None, max_examples=5000, print_blob=True)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("test", UNHURRIED, derandomize=True)
+settings.register_profile("prove", UNHURRIED, max_examples=5000, print_blob=True)
 settings.load_profile(os.environ.get("HOLDOVER_PROFILE", "test"))
 
 

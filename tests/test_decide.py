@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from events import (
@@ -228,6 +228,9 @@ def test_adding_many_is_adding_each(history: list[Event], count: int) -> None:
     st.integers(0, 40),
     st.booleans(),
 )
+@example(2, ["add", "add"], 3, False)
+@example(2, ["add", "add"], 3, True)
+@example(2, ["add", "begin"], 5, False)
 def test_a_grant_is_what_decide_would_have_said(bound: int, steps: list[str], adds: int, rejects: bool) -> None:
     """What a log adds and evicts within a grant is, event by event, what `decide` would have recorded."""
     config = BufferConfig(max_measurements=bound, pending_factor=1, on_overflow="reject" if rejects else "evict_oldest")
