@@ -95,7 +95,7 @@ class Grant:
 NO_GRANT = Grant()
 
 
-@frozen
+@frozen(slots=False)  # made at every look and never kept, so it is to be cheap to make rather than small
 class Position:
     """Where a stream stands.
 

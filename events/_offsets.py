@@ -58,6 +58,8 @@ class Offsets:
 
     def below(self, offset: int) -> int:
         """How many of them lie below `offset`."""
+        if not self.runs or self.runs[-1][-1] < offset:
+            return self._count
         return sum(_place(run, offset) for run in self.runs)
 
     def within(self, start: int, stop: int) -> "Offsets":

@@ -206,8 +206,9 @@ def bound(state: BufferState, config: BufferConfig) -> tuple[int, int]:
     """
     if state.frozen_offset is None:
         return (config.carried_bound if state.carries else config.max_measurements), state.live
-    reserve = config.carried_bound + config.pending_bound - state.frozen
-    return max(0, min(config.pending_bound, reserve)), state.pending
+    frozen = state.frozen
+    reserve = config.carried_bound + config.pending_bound - frozen
+    return max(0, min(config.pending_bound, reserve)), state.live - frozen
 
 
 def evictable(state: BufferState) -> Offsets:
