@@ -165,3 +165,18 @@ def test_a_users_rollback_never_runs_on_the_loop() -> None:
         await buffer.close()
 
     asyncio.run(main())
+
+
+def test_the_reason_of_an_abort_reaches_the_rollback() -> None:
+    """Given to the buffer or to the snapshot object, it comes with the version to the hook."""
+
+    async def main() -> None:
+        aborted: list[tuple[str, int, str]] = []
+        buffer: AsyncReplayBuffer[int] = AsyncReplayBuffer(on_abort=lambda *call: aborted.append(call))
+        await buffer.add_measurement("ann", 1)
+        await buffer.abort_snapshot("ann", "database is away", await buffer.begin_snapshot("ann"))
+        await buffer.begin_snapshot("ann")
+        await (await buffer.finalize_snapshot("ann")).abort("outliers everywhere")
+        assert aborted == [("ann", 1, "database is away"), ("ann", 2, "outliers everywhere")]
+
+    asyncio.run(main())

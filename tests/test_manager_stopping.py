@@ -185,3 +185,16 @@ def test_a_hook_that_blocks_is_not_waited_for_beyond_the_timeout() -> None:
     assert rig.buffer.state("ann").replayed == 1
     stuck.go_on.set()
     assert ended(*threads)
+
+
+def test_the_shortest_timeout_asked_counts() -> None:
+    """Who asks for an end within a minute is not made to wait by somebody who would wait for an hour."""
+    service = Rig(sum).manager._services._make()
+    service.stop(60)
+    end = service._end
+    service.stop(3600)
+    service.stop(None)
+    assert service._end == end
+    service.stop(0)
+    assert service._end < end
+    assert ended(*running())

@@ -151,3 +151,28 @@ def test_a_pool_that_cannot_be_made_leaves_no_thread(monkeypatch: pytest.MonkeyP
         Pool(print, 3)
     assert len(started) == 2
     assert ended(*started)
+
+
+def test_who_was_retired_takes_nobody_else() -> None:
+    """When the stuck one comes back while others are queued, those are left to the thread in its place."""
+    worked: dict[str, Thread] = {}
+    begun: Queue[str] = Queue()
+    gates = {"ann": Event(), "bob": Event(), "eve": Event()}
+
+    def work(user: str) -> None:
+        worked[user] = current_thread()
+        begun.put(user)
+        gates[user].wait(PATIENCE)
+
+    pool = Pool(work, 1)
+    pool.put(gates)
+    assert begun.get(timeout=PATIENCE) == "ann"
+    pool.retire(worked["ann"])
+    assert begun.get(timeout=PATIENCE) == "bob"
+    gates["ann"].set()
+    assert ended(worked["ann"])
+    assert pool.queued == 1
+    for user in ("bob", "eve"):
+        gates[user].set()
+    done(pool)
+    assert worked["eve"] is worked["bob"] is not worked["ann"]
