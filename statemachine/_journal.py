@@ -24,7 +24,7 @@ from statemachine._decide import AddMeasurements, Command, decide
 from statemachine._earliest import Earliest
 from statemachine._grant import Oldest, after_grant, closed, grant, live_within, window_of
 from statemachine._shared_bound import SharedBound
-from statemachine._state import BufferState, fold
+from statemachine._state import BufferState, evolve, fold
 from statemachine.due import TimestampOf, remembering, seconds_of
 
 M = TypeVar("M")
@@ -82,7 +82,7 @@ class Journal(Generic[M]):
 
     def state(self, user_id: str) -> BufferState | None:
         """The user's state at the head, or None for a user without events."""
-        return self._current(user_id)[0]
+        return self._current(user_id)[1]
 
     def live(self, user_id: str) -> int | None:
         """How many measurements are live, or None for a user without events."""
@@ -122,7 +122,7 @@ class Journal(Generic[M]):
             ReplayBufferError: it refuses; nothing was recorded.
         """
         while True:
-            state, anchor = self._current(user_id)
+            start, state, anchor = self._current(user_id)
             before = state or BufferState()
             order = command(before) if callable(command) else command
             events = decide(before, order, self.config)
@@ -141,7 +141,7 @@ class Journal(Generic[M]):
             if not after.live:
                 self._earliest.forget(user_id)
             if not self.log.keeps_history:
-                self._truncate(user_id, before, anchor, events, after)
+                self._truncate(user_id, start, before, anchor, events, after)
             return Outcome(before, after, events, evicted)
 
     def is_due(self, user_id: str, now: float) -> bool:
@@ -150,7 +150,7 @@ class Journal(Generic[M]):
         Where somebody else's grant stands in the log at this head, the one that takes its place allows no add: they
         would take what is added within it for something added within their own. The next add is decided, then.
         """
-        state, anchor = self._current(user_id)
+        _, state, anchor = self._current(user_id)
         if state is None or state.phase != "idle":
             return False
         oldest = partial(self._oldest, user_id, state)
@@ -187,19 +187,20 @@ class Journal(Generic[M]):
         may_evict = not self._hand_over and self.shared is None
         return grant(state, self.config, may_evict=may_evict, issuer=self.issuer, ask=self._ask, **looked)
 
-    def _current(self, user_id: str) -> tuple[BufferState | None, _Anchor | None]:
-        """The state at the head, and the anchor from which the log came there within its grant, if that is how."""
+    def _current(self, user_id: str) -> tuple[int, BufferState | None, _Anchor | None]:
+        """The stream's start, the state at its head, and the anchor from which the log came there within its grant."""
         while (position := self.log.position(user_id)) is not None:
             anchor = self._anchors.get(user_id)
             if anchor and anchor.grant and anchor.state.head == position.granted_from:
-                return after_grant(anchor.state, anchor.grant, position.head, position.arrived_at), anchor
+                state = after_grant(anchor.state, anchor.grant, position.head, position.arrived_at)
+                return position.start, state, anchor
             try:
                 state = self._folded(user_id, position.head)
             except TruncatedError:
                 continue  # another thread truncated it between the two looks and left a later checkpoint
             self._anchors[user_id] = _Anchor(state, None)
-            return state, None
-        return None, None
+            return position.start, state, None  # somebody else's grant, or none that is known
+        return 0, None, None
 
     def _folded(self, user_id: str, offset: int) -> BufferState:
         """The state at `offset`, folded from the nearest known state below it."""
@@ -224,6 +225,7 @@ class Journal(Generic[M]):
     def _truncate(
         self,
         user_id: str,
+        start: int,
         before: BufferState,
         anchor: _Anchor | None,
         events: Sequence[Event],
@@ -234,9 +236,9 @@ class Journal(Generic[M]):
         The checkpoint is the state at that offset, found by the shortest way: among the events just recorded, within
         the grant before them, or by a fold.
         """
-        ended = any(isinstance(event, ReplayCompleted | BufferCleared) for event in events)
+        ended = any(isinstance(event, (ReplayCompleted, BufferCleared)) for event in events)
         oldest = after.oldest
-        if not ended and oldest - self._start(user_id) <= after.live + LEAST_DEAD:
+        if not ended and oldest - start <= after.live + LEAST_DEAD:
             return
         with suppress(TruncatedError):  # somebody else has truncated further by now
             if oldest == after.head:
@@ -250,12 +252,10 @@ class Journal(Generic[M]):
                 state = self._folded(user_id, oldest)
             self.log.truncate(user_id, oldest, state)
 
-    def _start(self, user_id: str) -> int:
-        position = self.log.position(user_id)
-        return position.start if position else 0
-
 
 def _after(state: BufferState, events: Sequence[Event]) -> BufferState:
+    if len(events) == 1:
+        return evolve(state, events[0])
     controls = (
         Recorded(offset, event)
         for offset, event in enumerate(events, state.head)
