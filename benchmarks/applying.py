@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -11,38 +12,43 @@ from typing import Any
 
 from benchmarks.lossy import LossyBuffer
 from benchmarks.measuring import Row, Run, Scale, paired
+from statemachine import BufferConfig, due
 
-MOST_RATIO = 1.05
-WINDOW = 250
+MOST_RATIOS = {250: 1.05, 100: None}
+"""By how many weighings are replayed at a time: 250, as the example does, and fewer, for which there is no target."""
+
+DAY = 86400.0
 
 PATH = Path(__file__).parents[1] / "examples" / "weight_service.py"
 
 
 def applying(scale: Scale) -> Iterator[Row]:
-    """The row about the application."""
+    """The rows about the application."""
     example = _example()
     weighings = list(example.generated(seed=1, each=scale.weighings))
-    with tempfile.TemporaryDirectory() as folder:
-        yield paired(
-            f"the example application, one weighing of {len(weighings)}, replays included",
-            _fed(lambda path: example.WeightService(path), weighings, Path(folder), "holdover"),
-            "with the lossy buffer",
-            _fed(_lossy_service(example), weighings, Path(folder), "lossy"),
-            scale.few_rounds,
-            MOST_RATIO,
-        )
+    for window, most_ratio in MOST_RATIOS.items():
+        config = BufferConfig(max_measurements=2000, due=due.Count(window) | due.Age(DAY))
+        with tempfile.TemporaryDirectory() as folder:
+            yield paired(
+                f"the example application, one weighing of {len(weighings)}, replays of {window} included",
+                _fed(partial(example.WeightService, config=config), weighings, window, Path(folder) / "holdover"),
+                "with the lossy buffer",
+                _fed(_lossy_service(example, window), weighings, window, Path(folder) / "lossy"),
+                scale.rounds,
+                most_ratio,
+            )
 
 
-def _fed(make: Callable[[str], Any], weighings: list[Any], folder: Path, name: str) -> Run:
-    """Feeds a new service, which replays whoever is due, in this thread, after every 5 * WINDOW weighings."""
+def _fed(make: Callable[[str], Any], weighings: list[Any], window: int, path: Path) -> Run:
+    """Feeds a new service of five users, which replays whoever is due, in this thread, when they should be."""
     numbers = count()
 
     def run() -> float:
-        service = make(str(folder / f"{name}-{next(numbers)}.sqlite"))
+        service = make(f"{path}-{next(numbers)}.sqlite")
         start = perf_counter()
         for number, (user, weighing) in enumerate(weighings, 1):
             service.add(user, weighing)
-            if number % (5 * WINDOW) == 0:
+            if number % (5 * window) == 0:
                 service.replay_due()
         taken = perf_counter() - start
         service.finish()
@@ -51,7 +57,7 @@ def _fed(make: Callable[[str], Any], weighings: list[Any], folder: Path, name: s
     return run
 
 
-def _lossy_service(example: Any) -> Callable[[str], Any]:
+def _lossy_service(example: Any, enough: int) -> Callable[[str], Any]:
     """The same service as one writes it without holdover: get, replay, clear."""
 
     class LossyService(example.WeightService):  # type: ignore[misc]
@@ -67,7 +73,7 @@ def _lossy_service(example: Any) -> Callable[[str], Any]:
         def replay_due(self) -> None:
             for user in list(self.lossy.users()):
                 window = self.lossy.get(user)
-                if len(window) >= WINDOW:
+                if len(window) >= enough:
                     self.save(user, example.replayed(self.trend(user), window), lambda _user: [])
                     self.lossy.clear(user)
 

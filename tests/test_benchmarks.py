@@ -47,7 +47,7 @@ TOPICS = {
     "metrics() of": 2,
     "drop-in: add, a window": 2,
     "drop-in: add, at the bound": 2,
-    "the example application": 1,
+    "the example application": 2,
 }
 
 
