@@ -4,7 +4,21 @@ from events._neighbours import refuse_neighbours
 
 refuse_neighbours()
 
-from events._events import (  # noqa: E402 - a stranger's modules must not be imported before they are refused
+from events._clocks import Clock  # noqa: E402 - a stranger's modules must not be imported before they are refused
+from events._codec import Codec  # noqa: E402
+from events._errors import (  # noqa: E402
+    ConflictError,
+    LogBusyError,
+    LogClosedError,
+    LogDamagedError,
+    LogError,
+    LogFullError,
+    LogUnavailableError,
+    TruncatedError,
+    UnknownTypeError,
+    UnsupportedTypeError,
+)
+from events._events import (  # noqa: E402
     AbortBegun,
     AbortFinished,
     BufferCleared,
@@ -23,16 +37,14 @@ from events._events import (  # noqa: E402 - a stranger's modules must not be im
 )
 from events._log import (  # noqa: E402
     Checkpoint,
-    Clock,
-    ConflictError,
     EventLog,
     Grant,
-    LogError,
     Position,
-    TruncatedError,
 )
 from events._memory import MemoryLog  # noqa: E402
 from events._offsets import Offsets  # noqa: E402
+from events._schema import Schema, Unregistered, UnregisteredEvent  # noqa: E402
+from events._sqlite import Durability, SqliteLog  # noqa: E402
 from events._tail import Tail  # noqa: E402
 
 __all__ = [
@@ -41,12 +53,19 @@ __all__ = [
     "BufferCleared",
     "Checkpoint",
     "Clock",
+    "Codec",
     "ConflictError",
+    "Durability",
     "Event",
     "EventLog",
     "Grant",
     "LeaseRenewed",
+    "LogBusyError",
+    "LogClosedError",
+    "LogDamagedError",
     "LogError",
+    "LogFullError",
+    "LogUnavailableError",
     "MeasurementAdded",
     "MeasurementsEvicted",
     "MemoryLog",
@@ -57,9 +76,15 @@ __all__ = [
     "ReplayParked",
     "ReplayReleased",
     "RetryScheduled",
+    "Schema",
     "SnapshotBegun",
     "SnapshotExpired",
     "SnapshotFinalized",
+    "SqliteLog",
     "Tail",
     "TruncatedError",
+    "UnknownTypeError",
+    "Unregistered",
+    "UnregisteredEvent",
+    "UnsupportedTypeError",
 ]

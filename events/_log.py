@@ -1,51 +1,16 @@
-"""What a log promises: the `EventLog` protocol and the values and errors it speaks in. Must not know any one log."""
+"""What a log promises: the `EventLog` protocol and the values it speaks in. Must not know any one log."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from attrs import field, frozen
 
+from events._clocks import Clock
 from events._events import Event, Recorded
 from events._offsets import Offsets
 from events._tail import Tail
 
 M = TypeVar("M")
-
-Clock = Callable[[], float]
-"""Returns the time in seconds, like `time.time`."""
-
-
-class LogError(Exception):
-    """Base of what a log raises."""
-
-
-class ConflictError(LogError):
-    """The stream's head was not the expected one: somebody else appended first. Read again, decide again.
-
-    Parameters:
-        stream: the stream's name.
-        expected: the head the writer had seen.
-        actual: the head there is.
-    """
-
-    def __init__(self, stream: str, expected: int, actual: int) -> None:
-        super().__init__(f"stream {stream!r}: expected head {expected}, found {actual}; read again and decide again")
-        self.stream, self.expected, self.actual = stream, expected, actual
-
-
-class TruncatedError(LogError):
-    """The offsets asked for lie before the first that the log still has.
-
-    Parameters:
-        stream: the stream's name.
-        offset: the lowest offset asked for.
-        start: the first offset that is kept.
-    """
-
-    def __init__(self, stream: str, offset: int, start: int) -> None:
-        super().__init__(f"stream {stream!r}: offset {offset} was truncated; the first one kept is {start}")
-        self.stream, self.offset, self.start = stream, offset, start
-
 
 NO_OFFSETS = Offsets()
 
@@ -145,10 +110,33 @@ class EventLog(Protocol[M]):
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """The same for several (at least one), all or none; the offset of the first. Their offsets are consecutive."""
 
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
+    def register(self, *types: Any) -> None:
+        """Make types known that measurements, events, states or issuers consist of; the same again does no harm.
+
+        A log that writes them down needs that; one in memory takes any.
+        """
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        expected_head: int,
+        grant: Grant = NO_GRANT,
+        state: Any = None,
+        at: float | None = None,
+    ) -> int:
         """Append all the events or none, if the head is the expected one, and set the grant for what follows.
 
         An append of no events only sets the grant; where the stream has none either, it does nothing.
+
+        Parameters:
+            stream: the stream's name.
+            events: what happened.
+            expected_head: the head that the caller has seen.
+            grant: what may be added after them.
+            state: the fold's state after them, which a log may keep as a checkpoint now and then; None to keep none.
+            at: the time (seconds), for `recorded_before`.
 
         Returns:
             The new head.
@@ -204,8 +192,31 @@ class EventLog(Protocol[M]):
             ValueError: `before` is above the head.
         """
 
-    def checkpoint(self, stream: str) -> Checkpoint | None:
-        """What the last truncation left in place of what it dropped, or None."""
+    def checkpoint(self, stream: str, at: int | None = None) -> Checkpoint | None:
+        """The latest checkpoint, or the latest that is not above offset `at`; None if there is none.
+
+        At the first offset that is kept stands what the last truncation left in place of what it dropped. Above it may
+        stand states that came with an `append`.
+        """
+
+    def recorded_before(self, stream: str, time: float) -> int | None:
+        """The offset after the last event that was appended before `time`, as far as the log was told the times.
+
+        The first offset that is kept where there is none such; None where the log does not note times.
+        """
+
+    def compact(self) -> None:
+        """Give back the space of what was truncated, where a log does not do so by itself."""
+
+    def joined(self, connection: Any) -> "EventLog[M]":
+        """The log as a part of a transaction that the caller has open on `connection`, in the log's own database.
+
+        What is appended to it is there when the caller commits, together with what the caller wrote, or not at all.
+
+        Raises:
+            TypeError: the log is in no database, or the connection is of another kind.
+            ValueError: the connection has no open transaction, or another database.
+        """
 
     def close(self) -> None:
         """Let go of files and connections. Calling it twice does no harm."""

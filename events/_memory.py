@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from events._clocks import Clock, time_of
 from events._deadlines import Deadlines
+from events._errors import ConflictError, TruncatedError
 from events._events import Event, MeasurementAdded, Recorded
-from events._log import NO_GRANT, Checkpoint, Clock, ConflictError, Grant, Position, TruncatedError
+from events._log import NO_GRANT, Checkpoint, Grant, Position
 from events._tail import NEVER, TRIM, Arrival, Control, Eviction, Tail, offset_of
 
 M = TypeVar("M")
-
-LATEST = 1e300
-"""A time that no clock shows."""
 
 CHUNK = 1024
 """How many slots a reader copies at a time, so that no lock is held while its caller works on them."""
@@ -75,7 +74,7 @@ class MemoryLog(Generic[M]):
         """Append the first measurements within a grant that wants their arrival noted, if this is one."""
         if tail.opens_to <= 0:
             return None
-        now = _time(clock)
+        now = time_of(clock)
         if now is None:
             return None  # it is to be decided then, by somebody who knows what to do without a time
         with tail.lock:
@@ -91,8 +90,20 @@ class MemoryLog(Generic[M]):
                 self._set_due(stream, tail, now + tail.due_after)
             return offset
 
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = NO_GRANT) -> int:
-        """See `EventLog.append`."""
+    def register(self, *types: Any) -> None:
+        """See `EventLog.register`. Nothing to do: measurements of any type are kept as they are."""
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        expected_head: int,
+        grant: Grant = NO_GRANT,
+        state: Any = None,
+        at: float | None = None,
+    ) -> int:
+        """See `EventLog.append`. States and times are not kept: what is in memory is folded fast."""
         batch = tuple(events)  # if reading them raises, nothing has happened yet
         tail = self._tails.get(stream)
         if tail is None:
@@ -235,16 +246,31 @@ class MemoryLog(Generic[M]):
             tail.checkpoint, tail.checkpoint_at = state, None
         del garbage  # not under the lock: measurements may have finalizers that come back here
 
-    def checkpoint(self, stream: str) -> Checkpoint | None:
+    def checkpoint(self, stream: str, at: int | None = None) -> Checkpoint | None:
         """See `EventLog.checkpoint`."""
         tail = self._tails.get(stream)
         if tail is None:
             return None
         with tail.lock:
             start, state, state_at = tail.start, tail.checkpoint, tail.checkpoint_at
-        if start == 0:
+        if start == 0 or (at is not None and at < start):
             return None
         return Checkpoint(start, state if state_at is None else state_at(start))
+
+    def recorded_before(self, stream: str, time: float) -> int | None:
+        """See `EventLog.recorded_before`. Times are not noted."""
+        return None
+
+    def compact(self) -> None:
+        """See `EventLog.compact`. Nothing to do: Python gives memory back."""
+
+    def joined(self, connection: Any) -> "MemoryLog[M]":
+        """See `EventLog.joined`.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("a MemoryLog is in no database, so it cannot join a transaction; complete without a connection")
 
     def close(self) -> None:
         """Nothing to let go of: what is in memory stays readable as long as the log is referred to."""
@@ -268,15 +294,6 @@ class MemoryLog(Generic[M]):
             first, last = (bisect_left(tail.marks, edge, key=offset_of) for edge in (offsets.start, offsets.stop))
             arrivals = {mark.offset: mark.event for mark in tail.marks[first:last] if isinstance(mark, Arrival)}
             return tail.items[offsets.start - tail.start : offsets.stop - tail.start], arrivals
-
-
-def _time(clock: Clock) -> float | None:
-    """The time, if the clock is in its right mind."""
-    try:
-        now = clock()
-    except Exception:
-        return None
-    return now if isinstance(now, int | float) and -LATEST < now < LATEST else None
 
 
 def _check_kept(stream: str, tail: Tail[Any], offset: int) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
-from events import Clock, EventLog, MemoryLog
+from events import Clock, EventLog, LogError, MemoryLog
 from statemachine._config import BufferConfig
 from statemachine._decide import (
     AbortSnapshot,
@@ -17,16 +17,24 @@ from statemachine._decide import (
     RenewLease,
 )
 from statemachine._declaration import IN_PROGRESS
-from statemachine._errors import InvalidArgumentError, ReplayBufferError, RollbackError, described
-from statemachine._metering import Metering
+from statemachine._errors import (
+    InvalidArgumentError,
+    ReplayBufferError,
+    RollbackError,
+    StaleSnapshotError,
+    UnknownUserError,
+    described,
+)
+from statemachine._pruning import Pruning
 from statemachine._rollbacks import AbortHook, EvictHook
+from statemachine._shell import LATEST
 from statemachine._snapshot import FrozenSnapshot
 from statemachine._state import BufferState
 
 M = TypeVar("M")
 
 
-class ReplayBuffer(Metering[M]):
+class ReplayBuffer(Pruning[M]):
     """A buffer of measurements for each user that can be replayed and cleared without losing what arrives meanwhile.
 
     Each user has an append-only log of events. A snapshot is an offset in it, and completing a replay advances the
@@ -44,6 +52,9 @@ class ReplayBuffer(Metering[M]):
             the same version, so it should be idempotent.
         on_evict: called with user id and the evicted measurements, after the eviction was recorded. With it an add to a
             full buffer takes longer, since the log cannot evict by itself.
+        take_over: abort the snapshots that are in progress on the log, and run the rollback of every user in
+            `aborting`. For an application that knows it is the only process on the log: what is in progress was left by
+            one that crashed. Otherwise such snapshots expire at their deadlines.
 
     Example:
         >>> buffer = ReplayBuffer()
@@ -64,10 +75,14 @@ class ReplayBuffer(Metering[M]):
         clock: Clock = time.time,
         on_abort: AbortHook | None = None,
         on_evict: EvictHook | None = None,
+        take_over: bool = False,
     ) -> None:
         super().__init__(MemoryLog() if log is None else log, config, clock, on_abort, on_evict)
         self._tails = self._log.tails if self._journal.shared is None else {}
         self._issuer = self._journal.issuer
+        if take_over:
+            for user_id in self._take_over():
+                self._rollbacks.run(user_id)
 
     def add_measurement(self, user_id: str, measurement: M) -> int:
         """Record a measurement; any object will do, and it comes back as it went in.
@@ -191,17 +206,21 @@ class ReplayBuffer(Metering[M]):
             owner=self,
         )
 
-    def complete_replay(self, user_id: str, version: int | None = None) -> None:
+    def complete_replay(self, user_id: str, version: int | None = None, *, connection: Any = None) -> None:
         """Commit the replay: the frozen measurements leave the buffer, and nothing else does.
 
         Parameters:
             user_id: whose buffer.
             version: the snapshot meant; whichever is in progress if omitted.
+            connection: a connection with an open transaction in the log's own database. The completion is then a part
+                of that transaction: it happens together with what else was written in it, when the caller commits, or
+                not at all. Nothing is committed here. Until then other writers wait, so compute first and write last.
 
         Raises:
             NoSnapshotError: none is in progress.
             StaleSnapshotError: the version named expired, was aborted or completed; roll back what was computed.
             IllegalTriggerError: it was not finalized, or is being aborted.
+            InvalidArgumentError: the connection has no open transaction, or is not one to the log's database.
 
         Example:
             >>> buffer = ReplayBuffer()
@@ -212,6 +231,9 @@ class ReplayBuffer(Metering[M]):
             >>> buffer.state("ann").replayed
             1
         """
+        if connection is not None:
+            self._complete_within(connection, user_id, version)
+            return
         self._touch(user_id, version)
         state = self._record(user_id, CompleteReplay(version)).before
         self._rollbacks.forget(user_id, state.version)
@@ -311,10 +333,12 @@ class ReplayBuffer(Metering[M]):
         try:
             yield frozen
         except BaseException as error:
-            with suppress(ReplayBufferError):  # expired meanwhile, or the hook failed: the first error matters
+            with suppress(
+                ReplayBufferError, LogError
+            ):  # expired, the hook failed, the log away: the first error matters
                 self.abort_snapshot(user_id, described(error), version)
             raise
-        if not frozen.settled:
+        if not frozen.settled and not frozen.is_handed_over:
             frozen.complete()
 
     def expire_overdue(self) -> list[str]:
@@ -368,6 +392,40 @@ class ReplayBuffer(Metering[M]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _take_over(self) -> list[str]:
+        """Abort what another process has left in progress; the users whose rollback is to be run."""
+        users = self._log.overdue(LATEST)
+        for user_id in users:
+            state = self._journal.state(user_id)
+            if state is not None and state.phase in IN_PROGRESS:
+                finish = not self._rollbacks.needed(user_id, state.version)
+                self._record(user_id, AbortSnapshot(state.version, "left by a process that is gone", finish))
+        return users
+
+    def _complete_within(self, connection: Any, user_id: str, version: int | None) -> None:
+        """Complete within the caller's transaction, looking at nothing but what that sees."""
+        self._check_version(user_id, version)
+        try:
+            journal = self._journal.joined(user_id, connection)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(str(error), user_id=user_id) from error
+        state = journal.state(user_id)
+        if state is None:
+            raise UnknownUserError("no measurement was ever added", user_id=user_id)
+        now = self._now()
+        if state.is_overdue(now):
+            raise StaleSnapshotError(
+                f"cannot complete_replay: snapshot {state.version} is overdue; nothing was changed; roll "
+                "the transaction back",
+                user_id=user_id,
+            )
+        try:
+            outcome = journal.record(user_id, CompleteReplay(version))
+        except ReplayBufferError as error:
+            error.user_id = user_id
+            raise
+        self._tentative.add(user_id, outcome, now)
 
     def _phase(self, user_id: str) -> str:
         return (self._journal.decided(user_id) or BufferState()).phase

@@ -23,6 +23,7 @@ from statemachine._config import BufferConfig
 from statemachine._decide import AddMeasurements, Command, decide
 from statemachine._earliest import Earliest
 from statemachine._grant import Oldest, after_grant, closed, grant, live_within, window_of
+from statemachine._kept import KEPT
 from statemachine._shared_bound import SharedBound
 from statemachine._state import BufferState, evolve, fold
 from statemachine.due import TimestampOf, remembering, seconds_of
@@ -67,18 +68,31 @@ class Journal(Generic[M]):
         log: where the events are.
         config: the bounds.
         hand_over: whether evicted measurements are wanted, in which case the log may not evict by itself.
+        now: gives the time in seconds, or None; for logs that keep it.
 
     Attributes:
         shared: the bound over all users, to be told of every change; or None.
         issuer: what stands on this journal's grants: journals with another bound or hook may not use them.
     """
 
-    def __init__(self, log: EventLog[M], config: BufferConfig, *, hand_over: bool) -> None:
-        self.log, self.config, self._hand_over = log, config, hand_over
+    def __init__(
+        self, log: EventLog[M], config: BufferConfig, *, hand_over: bool, now: Callable[[], float | None]
+    ) -> None:
+        log.register(*KEPT)
+        self.log, self.config, self._hand_over, self._now = log, config, hand_over, now
         self.issuer: Any = (config, hand_over)
         self.shared: SharedBound | None = None
         self._anchors: dict[str, _Anchor] = {}
         self._earliest, self._ask = Earliest(), remembering(config.due_policy)
+
+    def joined(self, user_id: str, connection: Any) -> "Journal[M]":
+        """One that reads and writes this user within the caller's open transaction; see `EventLog.joined`."""
+        log = self.log.joined(connection)
+        joined = Journal(log, self.config, hand_over=self._hand_over, now=self._now)
+        joined.issuer = self.issuer
+        if anchor := self._anchors.get(user_id):
+            joined._anchors[user_id] = anchor
+        return joined
 
     def state(self, user_id: str) -> BufferState | None:
         """The user's state at the head, or None for a user without events."""
@@ -113,7 +127,10 @@ class Journal(Generic[M]):
         Raises:
             TruncatedError: the offset lies before the first that is kept.
         """
-        return self._folded(user_id, offset)
+        try:
+            return self._folded(user_id, offset)
+        except TruncatedError as error:
+            raise TruncatedError(user_id, offset, error.start) from None
 
     def record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
         """Record what `decide` says to the command, or to the one that is made for the state it finds.
@@ -132,7 +149,8 @@ class Journal(Generic[M]):
             granted = self._grant(after)
             try:
                 evicted = self._evicted(user_id, before, order, events) if self._hand_over else ()
-                self.log.append(user_id, events, expected_head=before.head, grant=granted)
+                noted: dict[str, Any] = {"state": after, "at": self._now()} if self.log.keeps_history else {}
+                self.log.append(user_id, events, expected_head=before.head, grant=granted, **noted)
             except (ConflictError, TruncatedError):
                 continue
             self._anchors[user_id] = _Anchor(after, granted)
@@ -204,7 +222,7 @@ class Journal(Generic[M]):
 
     def _folded(self, user_id: str, offset: int) -> BufferState:
         """The state at `offset`, folded from the nearest known state below it."""
-        checkpoint = self.log.checkpoint(user_id)
+        checkpoint = self.log.checkpoint(user_id, offset)
         base = checkpoint.state if checkpoint else BufferState()
         anchor = self._anchors.get(user_id)
         if anchor and base.head <= anchor.state.head <= offset:

@@ -29,4 +29,5 @@ class Metering(Scheduling[M]):
             (3, 2, 1, 1)
         """
         self._check_open()
+        self._tentative.settle_all()
         return self._meter.metrics(totals(self._journal), len(self._log.shelved()), self._arrival())

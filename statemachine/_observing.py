@@ -67,8 +67,7 @@ class ObservedJournal(Journal[M]):
     Adds and evictions are no lifecycle events: nobody is told, so that an add costs what it costs.
 
     Parameters:
-        log, config, hand_over: as of `Journal`.
-        now: gives the time in seconds, or None.
+        log, config, hand_over, now: as of `Journal`.
 
     Attributes:
         observers: whom to tell, in this order; it is replaced and not changed.
@@ -77,8 +76,7 @@ class ObservedJournal(Journal[M]):
     def __init__(
         self, log: EventLog[M], config: BufferConfig, *, hand_over: bool, now: Callable[[], float | None]
     ) -> None:
-        super().__init__(log, config, hand_over=hand_over)
-        self._now = now
+        super().__init__(log, config, hand_over=hand_over, now=now)
         self._since: dict[str, tuple[int, float | None]] = {}
         self.observers: tuple[Observer, ...] = (log_occurrence,)
 
@@ -90,10 +88,18 @@ class ObservedJournal(Journal[M]):
         if outcome.events:
             now = self._now()
             for event in outcome.events:
-                self._tell(user_id, event, outcome.after.version, now)
+                self.tell(user_id, event, outcome.after.version, now)
         return outcome
 
-    def _tell(self, user_id: str, event: Event, version: int, at: float | None) -> None:
+    def tell(self, user_id: str, event: Event, version: int, at: float | None) -> None:
+        """Tell the observers of an event that is recorded.
+
+        Parameters:
+            user_id: whose.
+            event: the event.
+            version: the version after it.
+            at: when, in seconds, or None.
+        """
         reason = "expired" if isinstance(event, SnapshotExpired) else getattr(event, "reason", "")
         occurrence = Occurrence(user_id, event, version, reason, at, self._seconds(user_id, event, version, at))
         for observer in self.observers:

@@ -138,7 +138,8 @@ class Reading(Shell[M]):
         """
         while True:
             head = self._latest(user_id).head
-            checkpoint = self._log.checkpoint(user_id)
+            position = self._log.position(user_id)
+            checkpoint = self._log.checkpoint(user_id, position.start if position else 0)
             base = checkpoint.state if checkpoint else BufferState()
             with suppress(TruncatedError):  # truncated meanwhile: once more, from the new checkpoint
                 history = self._log.read(user_id, base.head, head)
@@ -177,6 +178,6 @@ def _check_offset(user_id: str, offset: int) -> None:
 def _truncated(user_id: str, error: TruncatedError) -> TruncatedHistoryError:
     return TruncatedHistoryError(
         f"offset {error.offset} was truncated; history is kept from offset {error.start} on "
-        f"(MemoryLog(keep_history=True) keeps all of it)",
+        f"(MemoryLog drops what was replayed unless made with keep_history=True; other logs when pruned)",
         user_id=user_id,
     )

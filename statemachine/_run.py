@@ -71,6 +71,10 @@ class ReplayTooLongError(ReplayBufferError):
     """The replay took longer than `max_replay_time`, or than the manager that was stopped would wait."""
 
 
+class ReplayNotCommittedError(ReplayBufferError):
+    """The replay function handed its completion over to a transaction, and did not commit that."""
+
+
 Tracing = Callable[[str, int], AbstractContextManager[Callable[[ReplayResult], object]]]
 """What surrounds each replay, such as `statemachine.otel.tracing()`: given user id and version, a context that takes
 the result."""
@@ -176,6 +180,11 @@ class Run(Generic[M]):
         value = job.replay(frozen)
         self._come_back()
         if not self._has_completed:  # a replay may complete by itself
+            if frozen.is_handed_over:
+                raise ReplayNotCommittedError(
+                    "the replay function completed within a transaction that was not committed when it returned",
+                    user_id=self.user_id,
+                )
             frozen.complete()
         return self._result("completed", value=value)
 

@@ -21,6 +21,7 @@ from statemachine._observing import ObservedJournal, Observer
 from statemachine._rollbacks import AbortHook, EvictHook, Rollbacks
 from statemachine._shared_bound import SharedBound
 from statemachine._state import BufferState
+from statemachine._tentative import Tentative
 
 M = TypeVar("M")
 
@@ -57,6 +58,7 @@ class Shell(Generic[M]):
         if config.max_total_measurements is not None:
             self._journal.shared = SharedBound(self._journal, config)
         self._rollbacks = Rollbacks(self._journal, on_abort)
+        self._tentative = Tentative(self._journal, self._rollbacks)
         self._closed = False
 
     def _observe(self, observer: Observer) -> None:
@@ -72,11 +74,15 @@ class Shell(Generic[M]):
         if not isinstance(user_id, str) or not user_id:
             raise InvalidArgumentError(f"a user id must be a non-empty string, not {user_id!r}")
 
-    def _touch(self, user_id: str, version: int | None = None) -> BufferState:
-        """The user's state as last decided, after its snapshot was expired and rolled back if it was overdue."""
+    def _check_version(self, user_id: str, version: int | None) -> None:
         self._check_user(user_id)
         if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
             raise InvalidArgumentError(f"a version must be a whole number, not {version!r}", user_id=user_id)
+
+    def _touch(self, user_id: str, version: int | None = None) -> BufferState:
+        """The user's state as last decided, after its snapshot was expired and rolled back if it was overdue."""
+        self._check_version(user_id, version)
+        self._tentative.settle(user_id)
         state = self._journal.decided(user_id)
         if state is None:
             raise UnknownUserError("no measurement was ever added", user_id=user_id)
@@ -166,6 +172,7 @@ class Shell(Generic[M]):
         self, shared: SharedBound, user_id: str, batch: tuple[M, ...], evicted: list[tuple[str, Outcome[M]]]
     ) -> int:
         """Plan, evict and add in one turn; what was evicted is put into `evicted`."""
+        self._tentative.settle_all()
         with shared.turn:
             while True:
                 plan, own = shared.plan(user_id, len(batch))

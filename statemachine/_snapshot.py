@@ -18,7 +18,9 @@ CHUNK = 4096
 class Owner(Protocol):
     """What a snapshot needs of the buffer it comes from."""
 
-    def complete_replay(self, user_id: str, version: int | None = None) -> None: ...  # pragma: no cover
+    def complete_replay(
+        self, user_id: str, version: int | None = None, *, connection: Any = None
+    ) -> None: ...  # pragma: no cover
     def abort_snapshot(
         self, user_id: str, reason: str = "", version: int | None = None
     ) -> None: ...  # pragma: no cover
@@ -103,10 +105,14 @@ class FrozenSnapshot(Sequence[M]):
         """
         return sorted(self, key=key)
 
-    def complete(self) -> None:
-        """Commit these measurements; see `ReplayBuffer.complete_replay`."""
-        self._owner.complete_replay(self.user_id, self.version)
-        self._settled.append("completed")
+    def complete(self, *, connection: Any = None) -> None:
+        """Commit these measurements; see `ReplayBuffer.complete_replay`.
+
+        Parameters:
+            connection: one with an open transaction in the log's database, which this then is a part of.
+        """
+        self._owner.complete_replay(self.user_id, self.version, connection=connection)
+        self._settled.append("completed" if connection is None else "")
 
     def abort(self, reason: str = "") -> None:
         """Give the snapshot up; see `ReplayBuffer.abort_snapshot`."""
@@ -119,8 +125,16 @@ class FrozenSnapshot(Sequence[M]):
 
     @property
     def settled(self) -> str:
-        """`"completed"` or `"aborted"` once this object's `complete` or `abort` has succeeded, else `""`."""
-        return self._settled[0] if self._settled else ""
+        """`"completed"` or `"aborted"` once this object's `complete` or `abort` has succeeded, else `""`.
+
+        A `complete` within a transaction leaves it as it is: whether that commits is not known here.
+        """
+        return next(filter(None, self._settled), "")
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether a `complete` has made it a part of a transaction, so that it completes if that commits."""
+        return "" in self._settled
 
     def _chunks(self, offsets: Offsets) -> Iterator[Sequence[M]]:
         for run in offsets.runs:

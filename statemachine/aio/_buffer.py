@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,6 +41,7 @@ class AsyncReplayBuffer(Asking[M]):
         clock: a plain function that gives the time in seconds.
         on_abort: as for `ReplayBuffer`; a coroutine function is run on the loop, any other in a thread.
         on_evict: likewise.
+        take_over: as for `ReplayBuffer`, but the rollbacks run with the first `expire_overdue`, since they are awaited.
 
     Example:
         >>> async def main():
@@ -60,10 +63,13 @@ class AsyncReplayBuffer(Asking[M]):
         clock: Clock = time.time,
         on_abort: AbortHook | None = None,
         on_evict: EvictHook | None = None,
+        take_over: bool = False,
     ) -> None:
         home = Home()
         on_abort, on_evict = home.bridged(on_abort), home.bridged(on_evict)
         super().__init__(ReplayBuffer(log, config, clock=clock, on_abort=on_abort, on_evict=on_evict), home)
+        if take_over:
+            self._buffer._take_over()
 
     @classmethod
     def wrapping(cls, buffer: ReplayBuffer[M]) -> "AsyncReplayBuffer[M]":
@@ -155,13 +161,16 @@ class AsyncReplayBuffer(Asking[M]):
             await self._reach.undo(user_id, abort)
             raise
 
-    async def complete_replay(self, user_id: str, version: int | None = None) -> None:
+    async def complete_replay(self, user_id: str, version: int | None = None, *, connection: Any = None) -> None:
         """Commit the replay; see `ReplayBuffer.complete_replay`.
+
+        With a `connection` it is used in a thread (`sqlite3.connect(..., check_same_thread=False)`).
 
         Cancelled, it is completed or not, and never in part. `state(user_id).replayed` tells; an abort is refused
         after a completion, so aborting is always safe.
         """
-        await self._reach.call(user_id, self._buffer.complete_replay, user_id, version)
+        complete = partial(self._buffer.complete_replay, connection=connection)
+        await self._reach.call(user_id, complete, user_id, version)
 
     async def renew_lease(self, user_id: str, version: int | None = None) -> None:
         """Give the replay its full `replay_timeout` again; see `ReplayBuffer.renew_lease`."""
@@ -208,7 +217,7 @@ class AsyncReplayBuffer(Asking[M]):
         try:
             frozen = await self.finalize_snapshot(user_id, version)
             yield frozen
-            if not frozen.settled:
+            if not frozen.settled and not frozen.is_handed_over:
                 await frozen.complete()
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
@@ -218,6 +227,19 @@ class AsyncReplayBuffer(Asking[M]):
     async def expire_overdue(self) -> list[str]:
         """The sweep; see `ReplayBuffer.expire_overdue`. Always in a thread: rollbacks may run in it."""
         return await self._reach.calls.run(self._buffer.expire_overdue)
+
+    async def prune(self, before: float | datetime | None = None) -> int:
+        """Drop history that nothing needs any more; see `ReplayBuffer.prune`. Always in a thread: it takes long.
+
+        Example:
+            >>> async def main():
+            ...     async with AsyncReplayBuffer() as buffer:
+            ...         await buffer.add_measurement("ann", 81.5)
+            ...         return await buffer.prune()
+            >>> asyncio.run(main())
+            0
+        """
+        return await self._reach.calls.run(self._buffer.prune, before)
 
     async def close(self) -> None:
         """Close the log; see `ReplayBuffer.close`. The threads end when their work is done."""

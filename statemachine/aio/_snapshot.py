@@ -1,6 +1,7 @@
 """`AsyncFrozenSnapshot`: a `FrozenSnapshot` for coroutines. Decides nothing: it asks the one it is made of."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from statemachine._snapshot import FrozenSnapshot
@@ -113,9 +114,14 @@ class AsyncFrozenSnapshot(Generic[M]):
         measurements: list[M] = await self._call(self.wrapped.by_timestamp, key)
         return measurements
 
-    async def complete(self) -> None:
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether a `complete` has made it a part of a transaction, so that it completes if that commits."""
+        return self.wrapped.is_handed_over
+
+    async def complete(self, *, connection: Any = None) -> None:
         """Commit these measurements; see `AsyncReplayBuffer.complete_replay`."""
-        await self._call(self.wrapped.complete)
+        await self._call(partial(self.wrapped.complete, connection=connection))
 
     async def abort(self, reason: str = "") -> None:
         """Give the snapshot up; see `AsyncReplayBuffer.abort_snapshot`."""

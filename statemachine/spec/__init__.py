@@ -90,7 +90,7 @@ class ReplayBufferSpec(Rules):
         """The kept state is the fold of the events, and so is the state at every offset that is kept."""
         for user_id, _model, kept in self.settled():
             history = list(self.buffer.events(user_id))
-            checkpoint = self.log.checkpoint(user_id)
+            checkpoint = self.log.checkpoint(user_id, history[0].offset if history else kept.head)
             state = checkpoint.state if checkpoint else BufferState()
             every = 1 + len(history) // 8  # of a long history, samples
             for recorded in history:

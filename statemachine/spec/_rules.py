@@ -7,7 +7,15 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from statemachine._errors import RollbackError, SnapshotInProgressError, UnknownUserError, UserParkedError
+from statemachine._errors import (
+    InvalidArgumentError,
+    RollbackError,
+    SnapshotInProgressError,
+    StaleSnapshotError,
+    UnknownUserError,
+    UserParkedError,
+)
+from statemachine.spec._model import Refusal
 from statemachine.spec._world import DeliberateError, World
 
 USERS = st.sampled_from(["ann", "bob", "cyd"])
@@ -122,8 +130,34 @@ class Rules(World):
         refusal = model.refusal("complete_replay", version)
         self.call(refusal, lambda: self.buffer.complete_replay(user_id, version))
         if refusal is None:
-            self.replayed.setdefault(user_id, []).extend(self.snapshots[user_id][-1][1])
+            self.replayed.setdefault(user_id, []).extend(model.older)
             model.complete()
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), which=VERSIONS, commits=st.booleans())
+    def complete_within_a_transaction(self, data: st.DataObject, which: str, commits: bool) -> None:
+        """A replay completes together with what the application saves, or neither does. Nobody is expired by it."""
+        user_id = self.pick(data, "replaying")
+        model = self.models[user_id]
+        version, overdue = self.version(model, which), model.is_overdue(self.now)
+        refusal: Refusal = StaleSnapshotError if overdue else model.refusal("complete_replay", version)
+        connection = self.connect()
+        if connection is None:
+            refusal, connection, commits = InvalidArgumentError, object(), False
+        self.call(refusal, lambda: self.buffer.complete_replay(user_id, version, connection=connection))
+        if commits:
+            connection.commit()
+        if commits and refusal is None:
+            self.replayed.setdefault(user_id, []).extend(model.older)
+            model.complete()
+        if hasattr(connection, "close"):
+            connection.close()
+
+    @rule()
+    def prune(self) -> None:
+        """History that nothing needs is dropped, and nothing else is to be seen of it."""
+        assert self.buffer.prune() >= 0
+        assert self.buffer.prune() == 0
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), which=VERSIONS)
@@ -286,9 +320,11 @@ class Rules(World):
 
     @rule()
     def drop_all_memory(self) -> None:
-        """The process ends and another one begins on the same log."""
-        self.log = self.reopen(self.log)
+        """The process ends and another one begins on the same log. Snapshot objects go with their log."""
+        before, self.log = self.log, self.reopen(self.log)
         self.buffer = self.make_buffer()
+        if self.log is not before:
+            self.snapshots = {}
         self.snapshots = {
             user_id: [(frozen, own) for frozen, own in snapshots if frozen.version == self.models[user_id].version]
             for user_id, snapshots in self.snapshots.items()

@@ -58,6 +58,10 @@ class World(RuleBasedStateMachine):
         """The log as a new process would see it; a log in memory is passed on as it is."""
         return log
 
+    def connect(self) -> Any:
+        """A connection to the log's database with an open transaction; None for a log that is in none."""
+        return None
+
     @initialize(data=st.data(), rolls_back=st.booleans(), archives=st.booleans())
     def start(self, data: st.DataObject, rolls_back: bool, archives: bool) -> None:
         """A new buffer, with or without hooks."""

@@ -1,0 +1,60 @@
+"""SQLite's errors in plain words, which name the file and what to do. Knows no connection."""
+
+import sqlite3
+
+from events._errors import (
+    LogBusyError,
+    LogDamagedError,
+    LogError,
+    LogFullError,
+    LogUnavailableError,
+    UnsupportedTypeError,
+)
+
+
+def translated(error: sqlite3.Error, path: str, timeout: float) -> LogError:
+    """The error of a log for an error of SQLite.
+
+    Parameters:
+        error: SQLite's.
+        path: the file.
+        timeout: for how many seconds others were waited for.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    detail = f"({error}; {name})"
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return LogBusyError(
+                f"{path} was held by another transaction for {timeout} s {detail}; nothing was recorded; try again, "
+                f"keep transactions short, or open the log with a longer timeout"
+            )
+        case sqlite3.SQLITE_FULL:
+            return LogFullError(
+                f"no space left for {path} {detail}; nothing was recorded, and all that was before can be read; make "
+                f"room (or prune the log) and try again"
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return LogUnavailableError(
+                f"{path} may not be written {detail}; check the permissions of the file and its directory, or open it "
+                f"with read_only=True"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return LogUnavailableError(f"{path} is not a SQLite database {detail}; choose another file")
+        case sqlite3.SQLITE_CORRUPT:
+            return LogDamagedError(
+                f"{path} is damaged {detail}; stop writing to it, copy it, and restore a backup or save what can be "
+                f"read with `sqlite3 FILE .recover`"
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return LogUnavailableError(
+                f"{path} cannot be opened {detail}; check that it and its directory exist and may be read and written"
+            )
+        case sqlite3.SQLITE_IOERR:
+            return LogUnavailableError(
+                f"{path} cannot be read or written {detail}; nothing was recorded; check the disk and try again"
+            )
+        case sqlite3.SQLITE_TOOBIG:
+            return UnsupportedTypeError(f"{path}: a value is larger than SQLite keeps {detail}; split it")
+        case _:
+            return LogError(f"{path}: {error} ({name})")

@@ -1,0 +1,167 @@
+"""`Reading`: what is asked of a log in SQLite. Must not change anything."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from events._codec import Codec
+from events._errors import LogDamagedError, TruncatedError, UnknownTypeError
+from events._events import MeasurementAdded, Recorded
+from events._log import Checkpoint, Position
+from events._sqlite._database import Rows, Source
+from events._sqlite._rows import Stream, checksum, damaged, event_of, find, name_of
+
+M = TypeVar("M")
+
+CHUNK = 1024
+"""How many rows are read at a time, so that no read lasts long and no transaction stays open between them."""
+
+_EVENTS = """
+    SELECT "offset", kind, checksum, data FROM holdover_events
+    WHERE stream = ? AND "offset" >= ? AND "offset" < ? {} ORDER BY "offset" LIMIT ?
+"""
+EVENTS, CONTROLS = _EVENTS.format(""), _EVENTS.format("AND kind IS NOT NULL")
+
+CHECKPOINT = """
+    SELECT "offset", checksum, data FROM holdover_checkpoints
+    WHERE stream = ? AND "offset" <= ? ORDER BY "offset" DESC LIMIT 1
+"""
+
+RECORDED_BEFORE = """
+    SELECT max("offset") + 1 FROM holdover_events
+    WHERE stream = ? AND kind IS NOT NULL AND recorded_at < ?
+"""
+
+
+class Reading(Generic[M]):
+    """The questions of a log.
+
+    Parameters:
+        source: where rows are read.
+        codec: for what is in them.
+    """
+
+    def __init__(self, source: Source, codec: Codec) -> None:
+        self._source, self._codec = source, codec
+        self.path = source.path
+
+    def position(self, stream: str) -> Position | None:
+        """See `EventLog.position`."""
+        found = self._find(stream)
+        return None if found is None else Position(found.start, found.head, found.granted_from, found.arrived_at)
+
+    def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """See `EventLog.read`."""
+        found, stop = self._bound(stream, start, stop)
+        while found and start < stop:
+            rows = self._source.fetch(EVENTS, (found.id, start, stop, CHUNK))
+            expected = range(start, min(stop, start + CHUNK))
+            if len(rows) < len(expected) or (rows[0][0], rows[-1][0]) != (expected[0], expected[-1]):
+                raise self._missing(stream, expected)
+            yield from self._recorded(stream, found, rows)
+            start = expected.stop
+
+    def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """See `EventLog.controls`."""
+        found, stop = self._bound(stream, start, stop)
+        while found and start < stop:
+            rows = self._source.fetch(CONTROLS, (found.id, start, stop, CHUNK))
+            self._check_kept(stream, start)
+            yield from self._recorded(stream, found, rows)
+            start = rows[-1][0] + 1 if len(rows) == CHUNK else stop
+
+    def measurements(self, stream: str, offsets: range) -> Sequence[M]:
+        """See `EventLog.measurements`."""
+        found = self._find(stream)
+        measurements: list[M] = []
+        for first in range(0, len(offsets), CHUNK):
+            assert found is not None
+            wanted = offsets[first : first + CHUNK]
+            rows = self._source.fetch(EVENTS, (found.id, wanted[0], wanted[-1] + 1, wanted[-1] + 1))
+            if wanted.step > 1:
+                rows = [row for row in rows if row[0] in wanted]
+            if [row[0] for row in rows] != list(wanted):
+                raise self._missing(stream, wanted)
+            for recorded in self._recorded(stream, found, rows):
+                assert isinstance(recorded.event, MeasurementAdded)
+                measurements.append(recorded.event.measurement)
+        return measurements
+
+    def streams(self) -> Iterator[str]:
+        """See `EventLog.streams`."""
+        last = 0
+        while rows := self._source.fetch(
+            "SELECT id, name FROM holdover_streams WHERE id > ? ORDER BY id LIMIT ?", (last, CHUNK)
+        ):
+            yield from (name_of(name) for _, name in rows)
+            last = rows[-1][0]
+
+    def overdue(self, now: float) -> list[str]:
+        """See `EventLog.overdue`."""
+        return self._names("until <= ?", now)
+
+    def due(self, now: float) -> list[str]:
+        """See `EventLog.due`."""
+        return self._names("due_at <= ? ORDER BY due_at, due_since", now)
+
+    def shelved(self) -> list[str]:
+        """See `EventLog.shelved`."""
+        return self._names("shelved_since IS NOT NULL ORDER BY shelved_since")
+
+    def checkpoint(self, stream: str, at: int | None = None) -> Checkpoint | None:
+        """See `EventLog.checkpoint`."""
+        found = self._find(stream)
+        if found is None:
+            return None
+        rows = self._source.fetch(CHECKPOINT, (found.id, found.head if at is None else at))
+        if not rows:
+            return None
+        offset, check, data = rows[0]
+        if checksum(found.id, offset, "", data) != check:
+            raise damaged(
+                self.path, f"the checkpoint of stream {stream!r} at offset {offset} does not fit its checksum"
+            )
+        return Checkpoint(offset, self._codec.decode(data))
+
+    def recorded_before(self, stream: str, time: float) -> int | None:
+        """See `EventLog.recorded_before`."""
+        found = self._find(stream)
+        return 0 if found is None else self._source.fetch(RECORDED_BEFORE, (found.id, time))[0][0] or found.start
+
+    def _names(self, condition: str, *parameters: Any) -> list[str]:
+        rows = self._source.fetch(f"SELECT name FROM holdover_streams WHERE {condition}", parameters)
+        return [name_of(name) for (name,) in rows]
+
+    def _find(self, stream: str) -> Stream | None:
+        return find(self._source.fetch, stream, self.path)
+
+    def _bound(self, stream: str, start: int, stop: int | None) -> tuple[Stream | None, int]:
+        """The stream, and where a read that begins now ends; raises `TruncatedError` when it begins too low."""
+        found = self._find(stream)
+        if found is None:
+            return None, 0
+        stop = found.head if stop is None else min(stop, found.head)
+        if start < found.start and start < found.head:
+            raise TruncatedError(stream, start, found.start)
+        return found, stop
+
+    def _check_kept(self, stream: str, offset: int) -> None:
+        found = self._find(stream)
+        if found is not None and offset < found.start:
+            raise TruncatedError(stream, offset, found.start)
+
+    def _missing(self, stream: str, offsets: range) -> LogDamagedError:
+        """Why offsets are not there: they were truncated meanwhile, or else something took them away."""
+        self._check_kept(stream, offsets[0])
+        return damaged(
+            self.path, f"of stream {stream!r} not all of the offsets {offsets[0]} to {offsets[-1]} are there"
+        )
+
+    def _recorded(self, stream: str, found: Stream, rows: Rows) -> Iterator[Recorded]:
+        for offset, kind, check, data in rows:
+            if checksum(found.id, offset, kind, data) != check:
+                raise damaged(self.path, f"the event at offset {offset} of stream {stream!r} does not fit its checksum")
+            try:
+                yield Recorded(offset, event_of(self._codec, kind, data))
+            except UnknownTypeError as error:
+                error.add_note(f"at offset {offset} of stream {stream!r} in {self.path}")
+                raise

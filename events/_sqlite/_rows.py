@@ -1,0 +1,119 @@
+"""What stands in a row of the tables, and the checksum that proves it. Must not know connections or transactions."""
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+from zlib import crc32
+
+from attrs import define, fields
+
+from events._codec import Codec
+from events._errors import LogDamagedError
+from events._events import Event, MeasurementAdded
+
+SPREAD = 0x9E3779B1
+"""An odd number that makes neighbouring streams' checksums begin far apart."""
+
+Fetch = Callable[..., list[tuple[Any, ...]]]
+
+
+def checksum(stream: int, offset: int, kind: str | None, data: bytes) -> int:
+    """The CRC of an event, which also tells whether it stands in its place."""
+    return crc32(data, (stream * SPREAD + offset + (crc32(kind.encode()) if kind else 0)) & 0xFFFFFFFF)
+
+
+def event_row(codec: Codec, event: Event) -> tuple[str | None, bytes]:
+    """The kind and the data of an event."""
+    if type(event) is MeasurementAdded and event.arrived_at is None:
+        return None, codec.encode(event.measurement)
+    return codec.encode_event(event)
+
+
+def event_of(codec: Codec, kind: str | None, data: bytes) -> Event:
+    """The event of a row."""
+    return MeasurementAdded(codec.decode(data)) if kind is None else codec.decode_event(kind, data)
+
+
+def stored_name(stream: str) -> str | bytes:
+    """A stream's name as it is kept: as text wherever that is Unicode."""
+    try:
+        stream.encode()
+    except UnicodeEncodeError:
+        return stream.encode(errors="surrogatepass")
+    return stream
+
+
+def name_of(stored: str | bytes) -> str:
+    """The way back."""
+    return stored if isinstance(stored, str) else stored.decode(errors="surrogatepass")
+
+
+@define
+class Stream:
+    """A row of `holdover_streams`, and the head."""
+
+    id: int
+    name: str | bytes
+    start: int = 0
+    granted_from: int = 0
+    revision: int = 0
+    checkpointed: int = 0
+    full_at: int = 0
+    opens_to: int = 0
+    issuer: bytes = b""
+    until: float | None = None
+    arrived_at: float | None = None
+    due_at: float | None = None
+    due_after: float | None = None
+    due_since: int | None = None
+    shelved_since: int | None = None
+    head: int = 0
+
+    def checksum(self) -> int:
+        """The CRC of all that is kept."""
+        return crc32(repr(_kept(self)).encode())
+
+
+_NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name != "head")
+_kept = attrgetter(*_NAMES)
+_changing = attrgetter(*_NAMES[2:])
+_COLUMNS = ", ".join(_NAMES)
+_HEAD = 'coalesce((SELECT max("offset") + 1 FROM holdover_events WHERE stream = holdover_streams.id), start)'
+
+_FIND = f"SELECT {_COLUMNS}, {_HEAD}, checksum FROM holdover_streams WHERE name = ?"
+_INSERT = f"INSERT INTO holdover_streams ({_COLUMNS}, checksum) VALUES ({', '.join('?' * (len(_NAMES) + 1))})"
+_UPDATE = f"UPDATE holdover_streams SET {', '.join(f'{name} = ?' for name in _NAMES[2:])}, checksum = ? WHERE id = ?"
+
+
+def find(fetch: Fetch, name: str, path: str) -> Stream | None:
+    """The stream as it is now, or None if it has never had an event.
+
+    Raises:
+        LogDamagedError: the row is not as it was written.
+    """
+    rows = fetch(_FIND, (stored_name(name),))
+    if not rows:
+        return None
+    *values, found = rows[0]
+    stream = Stream(*values)
+    if stream.checksum() != found or name_of(stream.name) != name:
+        raise damaged(path, f"what is kept about stream {name!r} does not fit its checksum")
+    return stream
+
+
+def insertion(stream: Stream) -> tuple[str, tuple[Any, ...]]:
+    """The statement that keeps a new stream."""
+    return _INSERT, (*_kept(stream), stream.checksum())
+
+
+def update(stream: Stream) -> tuple[str, tuple[Any, ...]]:
+    """The statement that keeps a changed one."""
+    return _UPDATE, (*_changing(stream), stream.checksum(), stream.id)
+
+
+def damaged(path: str, what: str) -> LogDamagedError:
+    """An error for what cannot have been written by a log."""
+    return LogDamagedError(
+        f"{path} is damaged: {what}; nothing of it is guessed; restore a backup, or see what is whole with "
+        f"`holdover audit`"
+    )

@@ -1,0 +1,191 @@
+"""`Transactions`: carries out groups of tasks, each group in one transaction. Must not know what a task writes."""
+
+import os
+import sqlite3
+from weakref import WeakSet
+
+from events._codec import Codec
+from events._errors import LogClosedError
+from events._sqlite._database import Database
+from events._sqlite._group import GroupCommit
+from events._sqlite._rows import Stream
+from events._sqlite._writing import ADD, IF_UNCHANGED, Add, Task, Writing
+
+KNOWN = 10_000
+"""How many streams are remembered at most."""
+
+PAGES = 1000
+"""How many free pages are given back at a time, so that others can write in between."""
+
+
+class Transactions:
+    """One for all threads of the process: they share the connection for writing, and transactions.
+
+    Parameters:
+        database: the connections.
+        codec: for states and arrivals.
+    """
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        self._database, self._codec = database, codec
+        self._statements: dict[int, str] = {}
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        self._group: GroupCommit[Task] = GroupCommit(self._run)
+        self._known: dict[str, Stream] = {}
+
+    def do(self, task: Task) -> object:
+        """Do the task and commit it, together with those of other threads; what it gives.
+
+        Raises:
+            LogError: it could not be done; nothing of it was.
+        """
+        return self._group.submit(task)
+
+    def compact(self) -> None:
+        """Give free pages back to the file system."""
+        self._group.submit(_Compact())
+
+    def close(self) -> None:
+        """Close the connections, after what is under way."""
+        if not self._database.closed:
+            self._group.submit(_Close())
+
+    def forget_parent(self) -> None:
+        """In a child after a fork: the parent's threads, whose locks and connections these were, are not here."""
+        self._database.forget_connections()
+        self._begin()
+
+    def _run(self, group: list[Task]) -> None:
+        """Do the tasks, all in one transaction; where that fails, each in its own."""
+        special = [task for task in group if isinstance(task, _Special)]
+        tasks = [task for task in group if not isinstance(task, _Special)]
+        try:
+            if tasks and not self._added(tasks):
+                self._transact(tasks)
+        except Exception as error:
+            self._fail(tasks, error)
+        for task in special:
+            try:
+                task.apply(self._database)
+            except Exception as error:
+                self._fail([task], error)
+
+    def _fail(self, tasks: list[Task], error: Exception) -> None:
+        """One transaction for all has failed, perhaps because of one of them."""
+        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        if len(tasks) > 1 and not busy and not isinstance(error, LogClosedError):
+            for task in tasks:
+                self._run([task])
+            return
+        for task in tasks:
+            task.error = self._database.translated(error) if isinstance(error, sqlite3.Error) else error
+
+    def _added(self, tasks: list[Task]) -> bool:
+        """Whether the tasks were done in one statement, where they are all adds to streams well known."""
+        rows: list[tuple[object, ...]] = []
+        for task in tasks:
+            row = task.row(self._known) if isinstance(task, Add) else None
+            if row is None:
+                self._forget(tasks[: len(rows)])
+                return False
+            rows.append(row)
+        statement = self._statements.get(len(rows))
+        if statement is None:
+            statement = self._statements[len(rows)] = ADD + ", ".join([IF_UNCHANGED] * len(rows))
+        connection = self._database.writing
+        before = connection.total_changes
+        try:
+            self._database.check_in_place()
+            connection.execute(statement, [value for row in rows for value in row])
+        except sqlite3.IntegrityError:  # another process has written to one of the streams
+            self._forget(tasks)
+            return False
+        except BaseException as error:
+            if isinstance(error, Exception) or connection.total_changes == before:
+                self._forget(tasks)
+            else:  # an interrupt that came when all was done
+                _mark_done(tasks)
+            raise
+        return True
+
+    def _transact(self, tasks: list[Task]) -> None:
+        connection = self._database.writing
+        self._database.check_in_place()
+        if len(self._known) > KNOWN:
+            self._known.clear()
+        writing = Writing(self._database.path, connection.cursor(), self._known, self._codec)
+        staged = False
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for task in tasks:
+                task.error = None
+                try:
+                    task.result = task.do(writing)
+                except sqlite3.Error:
+                    raise
+                except Exception as error:  # it has written nothing
+                    task.error = error
+            staged = True
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            elif staged and not isinstance(error, Exception):  # an interrupt that came when all was done
+                _mark_done(tasks)
+                raise
+            self._forget(tasks)
+            raise
+
+    def _forget(self, tasks: list[Task]) -> None:
+        """What is known of the tasks' streams may not be so."""
+        for task in tasks:
+            self._known.pop(task.stream, None)
+
+
+class _Special(Task):
+    """Something that is done between transactions."""
+
+    __slots__ = ()
+
+    def apply(self, database: Database) -> None:
+        raise NotImplementedError  # pragma: no cover - each has its own
+
+
+class _Compact(_Special):
+    __slots__ = ()
+
+    def apply(self, database: Database) -> None:
+        database.check_in_place()
+        connection = database.writing
+        free = -1
+        while (left := connection.execute("PRAGMA freelist_count").fetchone()[0]) not in (0, free):
+            free = left
+            connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+class _Close(_Special):
+    __slots__ = ()
+
+    def apply(self, database: Database) -> None:
+        database.close()
+
+
+def _mark_done(tasks: list[Task]) -> None:
+    for task in tasks:
+        task.done = True
+
+
+_all: "WeakSet[Transactions]" = WeakSet()
+
+
+def _forget_parents() -> None:
+    for transactions in list(_all):
+        transactions.forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)

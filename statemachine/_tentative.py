@@ -1,0 +1,71 @@
+"""`Tentative`: completions within an application's transaction, until it is known what became of it. Records none."""
+
+from contextlib import suppress
+from typing import Any
+
+from attrs import frozen
+
+from events import ReplayCompleted, TruncatedError
+from statemachine._journal import Outcome
+from statemachine._observing import ObservedJournal
+from statemachine._rollbacks import Rollbacks
+
+
+@frozen
+class _Waiting:
+    """A completion, and when it was made."""
+
+    outcome: Outcome[Any]
+    at: float | None
+
+
+class Tentative:
+    """Remembers them, looks for them in the log when their user is touched, and then tells who has to know.
+
+    Parameters:
+        journal: the buffer's, which sees what was committed.
+        rollbacks: where a completed snapshot's rollback is forgotten.
+    """
+
+    def __init__(self, journal: ObservedJournal[Any], rollbacks: Rollbacks) -> None:
+        self._journal, self._rollbacks = journal, rollbacks
+        self._waiting: dict[str, _Waiting] = {}
+
+    def add(self, user_id: str, outcome: Outcome[Any], at: float | None) -> None:
+        """The user's replay was completed at this time (seconds), if the transaction commits."""
+        self._waiting[user_id] = _Waiting(outcome, at)
+
+    def settle(self, user_id: str) -> None:
+        """Look what became of the user's completion, if there is one."""
+        waiting = self._waiting.get(user_id)
+        if waiting is None:
+            return
+        before, after = waiting.outcome.before, waiting.outcome.after
+        now = self._journal.decided(user_id)
+        if now is None or (now.version, now.phase) == (before.version, before.phase):
+            return  # not yet, or never: its snapshot is as it was
+        if self._waiting.pop(user_id, None) is not waiting:
+            return  # another thread was faster
+        if not self._is_recorded(user_id, waiting):
+            return
+        self._rollbacks.forget(user_id, before.version)
+        if self._journal.shared is not None:
+            self._journal.shared.account(user_id, before.live, after.live, added=False)
+        for event in waiting.outcome.events:
+            self._journal.tell(user_id, event, after.version, waiting.at)
+
+    def settle_all(self) -> None:
+        """The same for every user."""
+        for user_id in list(self._waiting):
+            self.settle(user_id)
+
+    def _is_recorded(self, user_id: str, waiting: _Waiting) -> bool:
+        before = waiting.outcome.before
+        with suppress(
+            TruncatedError
+        ):  # what was pruned was completed or cleared, and the one that waited longest knows best
+            for recorded in self._journal.log.controls(user_id, before.head):
+                if isinstance(recorded.event, ReplayCompleted) and recorded.event.version == before.version:
+                    return True
+            return False
+        return True
