@@ -170,7 +170,7 @@ class UsesOffsetsAgain(SoundLog):
 
 @caught_by("the_checkpoint_stands_at_the_new_start")
 class ForgetsTheCheckpoint(SoundLog):
-    def checkpoint(self, stream: str) -> Checkpoint | None:
+    def checkpoint(self, stream: str, at: int | None = None) -> Checkpoint | None:
         return None
 
 

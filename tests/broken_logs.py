@@ -37,6 +37,10 @@ class SoundLog(MemoryLog[Any]):
         again.__dict__.update(self.__dict__)
         return again
 
+    def connect(self) -> Any:
+        """A connection with an open transaction; there is no database here."""
+        return None
+
 
 @caught_by("any_range_can_be_read")
 class ReadsTheStopToo(SoundLog):
@@ -91,7 +95,9 @@ class KnowsEveryStream(SoundLog):
 
 @caught_by("streams_do_not_mix")
 class IgnoresCase(SoundLog):
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant()) -> int:
+    def append(
+        self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any
+    ) -> int:
         stream = stream.lower()
         known = self.position(stream)
         head = known.head if known and expected_head == 0 else expected_head
@@ -106,7 +112,9 @@ class SortsStreams(SoundLog):
 
 @caught_by("what_had_no_event_has_no_place_in_the_list")
 class ListsWhatFailed(SoundLog):
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant()) -> int:
+    def append(
+        self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any
+    ) -> int:
         self.__dict__.setdefault("tried", {})[stream] = True
         return super().append(stream, events, expected_head=expected_head, grant=grant)
 
@@ -137,7 +145,9 @@ class Appending(SoundLog):
         position = self.position(stream)
         return position.head if position else 0
 
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant()) -> int:
+    def append(
+        self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any
+    ) -> int:
         return self.broken(stream, events, expected_head, grant)
 
     def broken(self, stream: str, events: Sequence[Event], expected: int, grant: Grant) -> int:

@@ -149,9 +149,9 @@ class TruncatesInTwoSteps(Halfway):
                 self._tails[stream].checkpoint = state
         super().truncate(stream, before, state)
 
-    def checkpoint(self, stream: str) -> Checkpoint | None:
+    def checkpoint(self, stream: str, at: int | None = None) -> Checkpoint | None:
         checkpoint = super().checkpoint
-        return self.looked(lambda: checkpoint(stream))
+        return self.looked(lambda: checkpoint(stream, at))
 
 
 class OpensACopy(SoundLog):

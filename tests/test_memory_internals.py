@@ -24,7 +24,9 @@ from events.conformance._model import BesideLists
 
 
 class IgnoresVictims(MemoryLog[Any]):
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant()) -> int:
+    def append(
+        self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any
+    ) -> int:
         return super().append(stream, events, expected_head=expected_head, grant=Grant(grant.room, grant.until))
 
 

@@ -26,7 +26,9 @@ class SparseLog(MemoryLog[Any]):
     def tails(self) -> Mapping[str, Tail[Any]]:
         return {}
 
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant()) -> int:
+    def append(
+        self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any
+    ) -> int:
         plain = evolve(grant, victims=Offsets(), checkpoint_at=None)
         return super().append(stream, events, expected_head=expected_head, grant=plain)
 

@@ -159,7 +159,7 @@ def test_nothing_is_kept_of_what_is_over(buffer: ReplayBuffer[Any], clock: Clock
     journal = buffer._journal
     assert journal._since == {}
     begun(buffer)
-    journal._tell("ann", ReplayCompleted(1), 1, clock.now)  # another thread comes late to tell of its completion
+    journal.tell("ann", ReplayCompleted(1), 1, clock.now)  # another thread comes late to tell of its completion
     assert journal._since == {"ann": (4, clock.now)}
 
 
@@ -323,14 +323,14 @@ def test_truncation_while_it_adds_up_is_borne(clock: Clock) -> None:
     class Overtaken(Elsewhere):
         overtakes = 0
 
-        def checkpoint(self, stream: str) -> Checkpoint | None:
+        def checkpoint(self, stream: str, at: int | None = None) -> Checkpoint | None:
             self.overtakes += 1
             if self.overtakes == 1:
                 raise TruncatedError(stream, 0, 1)
             if self.overtakes == 2:
                 self.gone = True
                 raise TruncatedError(stream, 0, 1)
-            return super().checkpoint(stream)
+            return super().checkpoint(stream, at)
 
         gone = False
 

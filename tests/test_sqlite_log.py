@@ -1,5 +1,6 @@
 """`SqliteLog` against the conformance suite and the executable specification."""
 
+import sqlite3
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,3 +25,9 @@ class TestSqliteLog(EventLogConformance):
     def reopen(self, log: EventLog[Any]) -> EventLog[Any]:
         assert isinstance(log, SqliteLog)
         return SqliteLog(log.path, durability="off", types=[DoorOpened, DoorLocked])
+
+    def connect(self, log: EventLog[Any]) -> sqlite3.Connection:
+        assert isinstance(log, SqliteLog)
+        connection = sqlite3.connect(log.path)
+        connection.execute("BEGIN IMMEDIATE")
+        return connection

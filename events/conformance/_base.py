@@ -59,6 +59,13 @@ class Hooks:
         """Another log on what `log` keeps, whether that is closed or still open; None where nothing is durable."""
         return None
 
+    def connect(self, log: EventLog[Any]) -> Any:
+        """A connection to the log's database with an open transaction; None for a log that is in none.
+
+        It has `commit`, `rollback` and `close`, as in Python's database interface (PEP 249).
+        """
+        return None
+
     def measurement(self, number: int) -> Any:
         """A measurement; another one for each number."""
         return {"number": number} if number % 2 else number
