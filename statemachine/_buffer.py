@@ -236,6 +236,7 @@ class ReplayBuffer(Pruning[M]):
             return
         self._touch(user_id, version)
         state = self._record(user_id, CompleteReplay(version)).before
+        self._tentative.forget(user_id)
         self._rollbacks.forget(user_id, state.version)
 
     def renew_lease(self, user_id: str, version: int | None = None) -> None:

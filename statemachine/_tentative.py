@@ -35,6 +35,10 @@ class Tentative:
         """The user's replay was completed at this time (seconds), if the transaction commits."""
         self._waiting[user_id] = _Waiting(outcome, at)
 
+    def forget(self, user_id: str) -> None:
+        """The replay was completed otherwise, so the transaction was rolled back."""
+        self._waiting.pop(user_id, None)
+
     def settle(self, user_id: str) -> None:
         """Look what became of the user's completion, if there is one."""
         waiting = self._waiting.get(user_id)

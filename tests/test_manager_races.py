@@ -29,9 +29,9 @@ class Pausing(Watched):
             self.there.set()
             assert self.go_on.wait(PATIENCE)
 
-    def complete_replay(self, user_id: str, version: int | None = None) -> None:
+    def complete_replay(self, user_id: str, version: int | None = None, **how: Any) -> None:
         self.pause("completion")
-        super().complete_replay(user_id, version)
+        super().complete_replay(user_id, version, **how)
 
     def abort_snapshot(self, user_id: str, reason: str = "", version: int | None = None) -> None:
         self.pause("abort")

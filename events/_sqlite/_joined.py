@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from events._codec import Codec
@@ -44,13 +45,8 @@ class Transaction:
         Raises:
             LogError: it could not be read.
         """
-        cursor = self._cursor()
-        try:
+        with self._plain() as cursor:
             return cursor.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise self._database.translated(error) from error
-        finally:
-            cursor.close()
 
     def do(self, task: Task, codec: Codec) -> Any:
         """Do the task as a part of the transaction; where it fails, the rest of the transaction stays as it is.
@@ -58,8 +54,7 @@ class Transaction:
         Raises:
             LogError: it could not be done; nothing of it was.
         """
-        cursor = self._cursor()
-        try:
+        with self._plain() as cursor:
             cursor.execute("SAVEPOINT holdover")
             try:
                 result = task.do(Writing(self.path, cursor, {}, codec))
@@ -69,14 +64,17 @@ class Transaction:
                     cursor.execute("ROLLBACK TO holdover")
                     cursor.execute("RELEASE holdover")
                 raise
+        return result
+
+    @contextmanager
+    def _plain(self) -> Iterator[sqlite3.Cursor]:
+        """A cursor that gives plain tuples and texts, whatever rows and texts the application likes."""
+        cursor, text_factory = self._connection.cursor(), self._connection.text_factory
+        cursor.row_factory, self._connection.text_factory = None, str
+        try:
+            yield cursor
         except sqlite3.Error as error:
             raise self._database.translated(error) from error
         finally:
             cursor.close()
-        return result
-
-    def _cursor(self) -> sqlite3.Cursor:
-        """A cursor that gives plain tuples, whatever rows the application likes."""
-        cursor = self._connection.cursor()
-        cursor.row_factory = None
-        return cursor
+            self._connection.text_factory = text_factory

@@ -31,6 +31,11 @@ RECORDED_BEFORE = """
     WHERE stream = ? AND kind IS NOT NULL AND recorded_at < ?
 """
 
+TIMES = """
+    SELECT "offset", recorded_at FROM holdover_events
+    WHERE stream = ? AND "offset" >= ? AND "offset" < ? AND kind IS NOT NULL AND recorded_at IS NOT NULL
+"""
+
 
 class Reading(Generic[M]):
     """The questions of a log.
@@ -126,6 +131,11 @@ class Reading(Generic[M]):
         """See `EventLog.recorded_before`."""
         found = self._find(stream)
         return 0 if found is None else self._source.fetch(RECORDED_BEFORE, (found.id, time))[0][0] or found.start
+
+    def times(self, stream: str, start: int, stop: int) -> dict[int, float]:
+        """When the events in `[start, stop)` were recorded (seconds), by offset, of those where that was noted."""
+        found = self._find(stream)
+        return {} if found is None else dict(self._source.fetch(TIMES, (found.id, start, stop)))
 
     def _names(self, condition: str, *parameters: Any) -> list[str]:
         rows = self._source.fetch(f"SELECT name FROM holdover_streams WHERE {condition}", parameters)
