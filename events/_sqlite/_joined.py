@@ -8,7 +8,7 @@ from typing import Any
 
 from events._codec import Codec
 from events._sqlite._database import Database, Rows
-from events._sqlite._writing import Task, Writing
+from events._sqlite._tasks import Task, Writing
 
 
 class Transaction:

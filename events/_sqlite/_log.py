@@ -14,13 +14,15 @@ from events._errors import LogUnavailableError, UnsupportedTypeError
 from events._events import Event
 from events._log import NO_GRANT, Grant
 from events._schema import Schema
+from events._sqlite._adding import Add
+from events._sqlite._appending import Append, Truncate
 from events._sqlite._database import Database, Opening
 from events._sqlite._joined import Transaction
 from events._sqlite._reading import Reading
 from events._sqlite._rows import event_row
 from events._sqlite._tables import check_format, create
+from events._sqlite._tasks import Task
 from events._sqlite._transactions import Transactions
-from events._sqlite._writing import Add, Append, Task, Truncate
 from events._tail import Tail
 
 M = TypeVar("M")
@@ -117,13 +119,15 @@ class SqliteLog(Reading[M]):
 
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""
-        offset: int | None = self._do(Add(stream, (self._codec.encode(measurement),), clock, self._issuer(issuer)))
+        offset: int | None = self._do(
+            Add(stream, (self._codec.encode(measurement),), clock, self._issuer(issuer), self._codec)
+        )
         return offset
 
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add_many`."""
         batch = [self._codec.encode(measurement) for measurement in measurements]
-        offset: int | None = self._do(Add(stream, batch, clock, self._issuer(issuer)))
+        offset: int | None = self._do(Add(stream, batch, clock, self._issuer(issuer), self._codec))
         return offset
 
     def append(

@@ -5,11 +5,12 @@ from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
-from attrs import define, fields
+from attrs import define, field, fields
 
 from events._codec import Codec
 from events._errors import LogDamagedError
 from events._events import Event, MeasurementAdded
+from events._offsets import Offsets
 
 SPREAD = 0x9E3779B1
 """An odd number that makes neighbouring streams' checksums begin far apart."""
@@ -60,6 +61,8 @@ class Stream:
     checkpointed: int = 0
     full_at: int = 0
     opens_to: int = 0
+    evicts_to: int = 0
+    victims: bytes = b""
     issuer: bytes = b""
     until: float | None = None
     arrived_at: float | None = None
@@ -68,13 +71,20 @@ class Stream:
     due_since: int | None = None
     shelved_since: int | None = None
     head: int = 0
+    _victims: Offsets | None = field(init=False, default=None)
+
+    def victim(self, codec: Codec) -> int:
+        """The offset that an add which evicts does so from now."""
+        if self._victims is None:
+            self._victims = codec.decode(self.victims)
+        return self._victims[(self.head - self.granted_from) // 2]
 
     def checksum(self) -> int:
         """The CRC of all that is kept."""
         return crc32(repr(_kept(self)).encode())
 
 
-_NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name != "head")
+_NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name not in ("head", "_victims"))
 _kept = attrgetter(*_NAMES)
 _changing = attrgetter(*_NAMES[2:])
 _COLUMNS = ", ".join(_NAMES)

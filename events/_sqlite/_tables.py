@@ -20,6 +20,8 @@ TABLES = (
         checkpointed INTEGER NOT NULL,  -- the offset of the latest checkpoint, or 0
         full_at INTEGER NOT NULL,   -- the offset up to which the grant allows measurements
         opens_to INTEGER NOT NULL,  -- the same once the arrival of the first was noted
+        evicts_to INTEGER NOT NULL, -- the offset up to which each add evicts the next of the victims
+        victims BLOB NOT NULL,      -- offsets, encoded
         issuer BLOB NOT NULL,       -- who gave the grant
         until REAL, arrived_at REAL, due_at REAL, due_after REAL,
         due_since INTEGER,          -- among streams of the same due_at, the lowest waits longest

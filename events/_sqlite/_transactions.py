@@ -9,7 +9,7 @@ from events._errors import LogClosedError
 from events._sqlite._database import Database
 from events._sqlite._group import GroupCommit
 from events._sqlite._rows import Stream
-from events._sqlite._writing import ADD, IF_UNCHANGED, Add, Task, Writing
+from events._sqlite._tasks import ADD, IF_UNCHANGED, Task, Writing
 
 KNOWN = 10_000
 """How many streams are remembered at most."""
@@ -60,18 +60,11 @@ class Transactions:
 
     def _run(self, group: list[Task]) -> None:
         """Do the tasks, all in one transaction; where that fails, each in its own."""
-        special = [task for task in group if isinstance(task, _Special)]
-        tasks = [task for task in group if not isinstance(task, _Special)]
         try:
-            if tasks and not self._added(tasks):
-                self._transact(tasks)
+            if not self._added(group):
+                self._transact(group)
         except Exception as error:
-            self._fail(tasks, error)
-        for task in special:
-            try:
-                task.apply(self._database)
-            except Exception as error:
-                self._fail([task], error)
+            self._fail(group, error)
 
     def _fail(self, tasks: list[Task], error: Exception) -> None:
         """One transaction for all has failed, perhaps because of one of them."""
@@ -85,21 +78,24 @@ class Transactions:
 
     def _added(self, tasks: list[Task]) -> bool:
         """Whether the tasks were done in one statement, where they are all adds to streams well known."""
-        rows: list[tuple[object, ...]] = []
-        for task in tasks:
-            row = task.row(self._known) if isinstance(task, Add) else None
-            if row is None:
-                self._forget(tasks[: len(rows)])
+        values: list[object] = []
+        count = 0
+        for number, task in enumerate(tasks):
+            rows = task.simple_rows(self._known)
+            if rows is None:
+                self._forget(tasks[:number])
                 return False
-            rows.append(row)
-        statement = self._statements.get(len(rows))
+            count += len(rows)
+            for row in rows:
+                values += row
+        statement = self._statements.get(count)
         if statement is None:
-            statement = self._statements[len(rows)] = ADD + ", ".join([IF_UNCHANGED] * len(rows))
+            statement = self._statements[count] = ADD + ", ".join([IF_UNCHANGED] * count)
         connection = self._database.writing
         before = connection.total_changes
         try:
             self._database.check_in_place()
-            connection.execute(statement, [value for row in rows for value in row])
+            connection.execute(statement, values)
         except sqlite3.IntegrityError:  # another process has written to one of the streams
             self._forget(tasks)
             return False
@@ -112,6 +108,16 @@ class Transactions:
         return True
 
     def _transact(self, tasks: list[Task]) -> None:
+        apart = [task for task in tasks if isinstance(task, _Apart)]
+        if together := [task for task in tasks if not isinstance(task, _Apart)]:
+            self._transact_together(together)
+        for task in apart:
+            try:
+                task.do_apart(self._database)
+            except Exception as error:
+                self._fail([task], error)
+
+    def _transact_together(self, tasks: list[Task]) -> None:
         connection = self._database.writing
         self._database.check_in_place()
         if len(self._known) > KNOWN:
@@ -145,19 +151,20 @@ class Transactions:
             self._known.pop(task.stream, None)
 
 
-class _Special(Task):
+class _Apart(Task):
     """Something that is done between transactions."""
 
     __slots__ = ()
 
-    def apply(self, database: Database) -> None:
+    def do_apart(self, database: Database) -> None:
+        """Do it."""
         raise NotImplementedError  # pragma: no cover - each has its own
 
 
-class _Compact(_Special):
+class _Compact(_Apart):
     __slots__ = ()
 
-    def apply(self, database: Database) -> None:
+    def do_apart(self, database: Database) -> None:
         database.check_in_place()
         connection = database.writing
         free = -1
@@ -167,10 +174,10 @@ class _Compact(_Special):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-class _Close(_Special):
+class _Close(_Apart):
     __slots__ = ()
 
-    def apply(self, database: Database) -> None:
+    def do_apart(self, database: Database) -> None:
         database.close()
 
 
