@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks.adding import adding
 from benchmarks.applying import applying
 from benchmarks.due import due
+from benchmarks.durable import durable
 from benchmarks.measuring import Row, Scale
 from benchmarks.memory import memory
 from benchmarks.metering import metering
@@ -59,13 +60,16 @@ SECTIONS: tuple[Callable[[Scale], Iterator[Row]], ...] = (
     metering,
     replacing,
     applying,
+    durable,
 )
 
 
-def measured(scale: Scale) -> list[Row]:
-    """All rows of the table; each section says on standard error that it has begun."""
+def measured(scale: Scale, only: Sequence[str] = ()) -> list[Row]:
+    """All rows of the table, or those of some sections; each section says on standard error that it has begun."""
     rows = []
     for section in SECTIONS:
+        if only and section.__name__ not in only:
+            continue
         print(f"measuring: {section.__name__} ...", file=sys.stderr)
         rows += list(section(scale))
     return rows
@@ -95,7 +99,9 @@ def _figure(value: float, unit: str) -> str:
     if unit == "s":
         power, name = next(((p, n) for p, n in ((1e-3, "ms"), (1e-6, "µs")) if value >= p), (1e-9, "ns"))
         return f"{value / power:,.3g} {name}" if value < 1000 * power else f"{value:,.3g} s"
-    return f"{value:,.1f} bytes" if unit == "B" else f"{value:.2f} x"
+    if unit == "B":
+        return f"{value / 1e6:,.2f} MB" if value >= 1e5 else f"{value:,.1f} bytes"
+    return f"{value:.2f} x"
 
 
 def _ratio(row: Row) -> str:
@@ -114,8 +120,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What holdover costs, as a table.")
     parser.add_argument("--quick", action="store_true", help="a short run with smaller sizes: coarse figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file too")
+    names = [section.__name__ for section in SECTIONS]
+    parser.add_argument("--only", action="append", choices=names, help="measure this section; may be given again")
     arguments = parser.parse_args(words)
-    rows = measured(QUICK if arguments.quick else FULL)
+    rows = measured(QUICK if arguments.quick else FULL, arguments.only or ())
     console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(table(rows))
     console.print(machine())

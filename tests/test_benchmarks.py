@@ -48,6 +48,21 @@ TOPICS = {
     "drop-in: add, a window": 2,
     "drop-in: add, at the bound": 2,
     "the example application": 2,
+    "durable add, full, one user": 1,
+    "durable add, full, 2 users": 1,
+    "durable add, normal": 2,
+    "durable add, off": 2,
+    "durable add, full, 2 threads": 2,
+    "durable add, full, 4 threads": 2,
+    "durable add, full, 16 threads": 2,
+    "durable add_measurements of 20": 2,
+    "one durable item": 4,
+    "each of a durable batch of 20": 4,
+    "durable begin + finalize + complete": 2,
+    "durable add, full, at the bound": 1,
+    "durable add, full, a user's very first": 1,
+    "durable reopening": 1,
+    "a durable file, pruned": 1,
 }
 
 

@@ -3,11 +3,11 @@
 import ctypes
 import os
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -17,6 +17,9 @@ from events._errors import LogClosedError, LogError, LogUnavailableError
 from events._sqlite._failures import translated
 
 Rows = list[tuple[Any, ...]]
+
+CHECKS_EVERY = 0.01
+"""Seconds after which a writer looks again whether the file is still there; looking costs a tenth of a write."""
 
 PAUSE = 0.005
 """Seconds between two tries of what SQLite does not wait for by itself."""
@@ -89,15 +92,15 @@ class Opening:
     def _set(self, connection: sqlite3.Connection) -> None:
         if not self.read_only:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file only; so that pruned ones can shrink
-            deadline = time.monotonic() + self.timeout
+            deadline = monotonic() + self.timeout
             while True:
                 try:
                     connection.execute("PRAGMA journal_mode = WAL")
                     break
                 except sqlite3.OperationalError as error:  # SQLite does not wait for this by itself
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
                         raise
-                    time.sleep(PAUSE)
+                    sleep(PAUSE)
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
         if self.synchronous == "FULL":
             connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync does not reach the disk
@@ -120,6 +123,7 @@ class Database:
         self._idle: deque[sqlite3.Connection] = deque()
         self._writing: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._checked, self.checks_every = -CHECKS_EVERY, CHECKS_EVERY
 
     @property
     def writing(self) -> sqlite3.Connection:
@@ -159,6 +163,10 @@ class Database:
         Raises:
             LogUnavailableError: the file was removed or replaced.
         """
+        now = monotonic()
+        if now < self._checked + self.checks_every:
+            return
+        self._checked = now
         try:
             status = os.stat(self.path)
         except OSError as error:

@@ -54,6 +54,23 @@ class GroupCommit(Generic[J]):
         self._led = self._gathering = False
         self._expected, self._patience = 1, 0.0
 
+    def enter(self) -> bool:
+        """Whether nobody else is at it or expected; then the caller may do something alone, and has to `leave`."""
+        with self._lock:
+            if self._led or self._expected > 1:
+                return False
+            self._led = True
+            return True
+
+    def leave(self) -> None:
+        """The end of what was entered."""
+        with self._lock:
+            if not self._queue:
+                self._led = False
+                return
+        self._expected = 1 + len(self._queue)
+        self._hand_over()
+
     def submit(self, job: J) -> Any:
         """Do the job together with others; its result once all is committed, or what it raised."""
         with self._lock:

@@ -92,6 +92,7 @@ class SqliteLog(Reading[M]):
         super().__init__(self._database, Codec(types, lenient=lenient))
         self._transactions = Transactions(self._database, self._codec)
         self._issuers: list[tuple[Any, bytes]] = []
+        self._latest_issuer = None, self._issuer(None)
         try:
             self._prepare()
         except BaseException:
@@ -119,9 +120,13 @@ class SqliteLog(Reading[M]):
 
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""
-        offset: int | None = self._do(
-            Add(stream, (self._codec.encode(measurement),), clock, self._issuer(issuer), self._codec)
-        )
+        data = self._codec.encode(measurement)
+        known, by = self._latest_issuer
+        if known is not issuer:
+            by = self._issuer(issuer)
+        offset = self._transactions.add_alone(stream, data, clock, by)
+        if offset is None:
+            offset = self._do(Add(stream, (data,), clock, by, self._codec))
         return offset
 
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
@@ -168,17 +173,14 @@ class SqliteLog(Reading[M]):
 
     def _issuer(self, issuer: Any) -> bytes:
         """The issuer as it can be told to other processes; one that cannot is told apart from all others."""
-        for known, encoded in self._issuers:
-            if known is issuer:
-                return encoded
-        for known, encoded in self._issuers:
-            if known == issuer:
-                return encoded
-        try:
-            encoded = self._codec.encode(issuer)
-        except UnsupportedTypeError:
-            encoded = b"\xc1" + uuid4().bytes  # which no encoded value begins with
-        self._issuers.append((issuer, encoded))
+        encoded = next((encoded for known, encoded in self._issuers if known == issuer), b"")
+        if not encoded:
+            try:
+                encoded = self._codec.encode(issuer)
+            except UnsupportedTypeError:
+                encoded = b"\xc1" + uuid4().bytes  # which no encoded value begins with
+            self._issuers.append((issuer, encoded))
+        self._latest_issuer = issuer, encoded
         return encoded
 
 
@@ -192,7 +194,12 @@ class JoinedLog(SqliteLog[M]):
 
     def __init__(self, log: SqliteLog[M], transaction: Transaction) -> None:
         Reading.__init__(self, transaction, log._codec)
-        self._transaction, self._issuers = transaction, log._issuers
+        self._transaction = transaction
+        self._issuers, self._latest_issuer = log._issuers, log._latest_issuer
+
+    def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
+        """See `EventLog.add`."""
+        return self.add_many(stream, (measurement,), clock, issuer)
 
     def _do(self, task: Task) -> Any:
         return self._transaction.do(task, self._codec)

@@ -18,6 +18,11 @@ ROW = "(?, ?, ?, ?, ?)"
 IF_UNCHANGED = "(?, (SELECT ? FROM holdover_streams WHERE id = ? AND revision = ?), ?, ?, ?)"
 """A row whose offset is null, which is refused, where another process has changed the stream meanwhile."""
 
+ADD_ONE = """
+    INSERT INTO holdover_events (stream, "offset", checksum, data)
+    VALUES (?, (SELECT ? FROM holdover_streams WHERE id = ? AND revision = ?), ?, ?)
+"""
+
 AT_ONCE = 64
 """How many rows one statement inserts, of a batch."""
 
