@@ -74,7 +74,7 @@ def test_what_queues_up_meanwhile_is_one_group() -> None:
         thread.join()
     assert gate.groups == [[0], [1, 2, 3, 4, 5]]
     assert results == {number: -number for number in range(6)}
-    assert not commit._led
+    assert not commit._turn.locked()
     assert not commit._queue
 
 
@@ -155,7 +155,7 @@ class InterruptedLock:
 def submitted(commit: GroupCommit[Numbered], number: int) -> Numbered:
     """A job that waits in the queue, without a thread."""
     job = Numbered(number)
-    commit._led = True
+    commit._turn.acquire(blocking=False)
     commit._queue.append(job)
     job.wake = InterruptedLock(lambda: None)  # type: ignore[assignment]
     return job
@@ -169,7 +169,7 @@ def test_who_is_interrupted_in_the_queue_is_not_done() -> None:
     with pytest.raises(KeyboardInterrupt):
         commit._wait(job, job.wake)
     assert not commit._queue
-    commit._led = False
+    commit._turn.release()
     commit.submit(Numbered(2))
     assert done == [2]
 
@@ -183,7 +183,7 @@ def test_who_is_interrupted_when_made_the_leader_passes_that_on() -> None:
         commit._wait(first, first.wake)
     assert second.leads
     assert second.woken
-    assert commit._led
+    assert commit._turn.locked()
 
 
 @pytest.mark.parametrize("woken", [False, True])
@@ -224,7 +224,8 @@ def test_the_leader_does_not_wait_for_who_is_there() -> None:
     waiting = submitted(commit, 1)
     waiting.wake = Lock()  # type: ignore[assignment]
     waiting.wake.acquire()
-    commit._led, commit._expected, commit._patience = False, 2, 60.0
+    commit._turn.release()
+    commit._expected, commit._patience = 2, 60.0
     commit.submit(Numbered(0))
     assert groups == [[0, 1]]
     assert waiting.woken
@@ -263,3 +264,49 @@ def test_nobody_is_missed_who_comes_when_the_leader_has_lost_patience() -> None:
     commit._enough = late  # type: ignore[assignment]
     commit.submit(Numbered(0))
     assert late.signals == 0
+
+
+def test_who_is_alone_needs_no_group() -> None:
+    """He enters and leaves, and the next one may."""
+    commit = GroupCommit[Numbered](lambda group: None)
+    for _ in range(2):
+        assert commit.enter()
+        assert not commit.enter()
+        commit.leave()
+    commit._expected = 2
+    assert not commit.enter()
+
+
+def test_who_comes_while_somebody_is_in_there_is_next() -> None:
+    """Nobody waits for a leader that there is not."""
+    done: list[int] = []
+    commit = GroupCommit[Numbered](lambda group: done.extend(job.number for job in group))
+    assert commit.enter()
+    thread = begun(lambda: commit.submit(Numbered(1)))
+    queued(commit, 1)
+    commit.leave()
+    thread.join()
+    assert done == [1]
+    assert commit.enter()
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_who_comes_at_the_very_moment_of_leaving_is_not_missed(another: bool) -> None:
+    """Between the look at the queue and the release; where another leads by then, that one takes care of it."""
+    commit = GroupCommit[Numbered](lambda group: None)
+    turn, late = commit._turn, Numbered(1)
+    late.wake = Lock()
+    late.wake.acquire()
+
+    class Turn:
+        def release(self) -> None:
+            commit._turn = turn
+            commit._queue.append(late)
+            if not another:
+                turn.release()
+
+    assert commit.enter()
+    commit._turn = Turn()  # type: ignore[assignment]
+    commit.leave()
+    assert late.leads == (not another)
+    assert turn.locked()

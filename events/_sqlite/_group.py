@@ -50,38 +50,34 @@ class GroupCommit(Generic[J]):
         self._run = run
         self._lock, self._enough = Lock(), Lock()
         self._enough.acquire()
+        self._turn = Lock()  # whoever holds it leads; it may be passed on to who waits
         self._queue: deque[J] = deque()
-        self._led = self._gathering = False
+        self._gathering = False
         self._expected, self._patience = 1, 0.0
 
     def enter(self) -> bool:
         """Whether nobody else is at it or expected; then the caller may do something alone, and has to `leave`."""
-        with self._lock:
-            if self._led or self._expected > 1:
-                return False
-            self._led = True
-            return True
+        return self._expected <= 1 and self._turn.acquire(blocking=False)
 
     def leave(self) -> None:
         """The end of what was entered."""
-        with self._lock:
-            if not self._queue:
-                self._led = False
+        if not self._queue:
+            self._turn.release()
+            if not self._queue or not self._turn.acquire(blocking=False):
                 return
-        self._expected = 1 + len(self._queue)
+        self._expected = 1 + len(self._queue)  # somebody has come meanwhile
         self._hand_over()
 
     def submit(self, job: J) -> Any:
         """Do the job together with others; its result once all is committed, or what it raised."""
         with self._lock:
-            if waiting := self._led:
+            if waiting := not self._turn.acquire(blocking=False):
                 job.wake = Lock()
                 job.wake.acquire()
                 self._queue.append(job)
                 if self._gathering and len(self._queue) + 1 >= self._expected:
                     self._gathering = False
                     self._enough.release()
-            self._led = True
         if waiting:
             self._wait(job, job.wake)
         if not waiting or job.leads:
@@ -149,12 +145,12 @@ class GroupCommit(Generic[J]):
     def _hand_over(self) -> None:
         """Make the first who waits the next leader."""
         with self._lock:
-            following = self._queue.popleft() if self._queue else None
-            self._led = following is not None
-            if following is not None:
-                following.leads = True
-        if following is not None:
-            _wake(following)
+            if not self._queue:
+                self._turn.release()
+                return
+            following = self._queue.popleft()
+            following.leads = True
+        _wake(following)
 
 
 def _wake(job: Job) -> None:

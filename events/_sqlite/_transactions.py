@@ -59,8 +59,7 @@ class Transactions:
                 return None
             if stream.until is not None and not ((now := time_of(clock)) is not None and now < stream.until):
                 return None
-            offset = stream.head
-            number = stream.id
+            offset, number = stream.head, stream.id
             check = checksum(number, offset, None, data)
             self._database.check_in_place()
             try:
