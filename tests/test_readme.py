@@ -14,8 +14,9 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_its_code_runs(snippet: str) -> None:
+def test_its_code_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python snippet runs as it stands."""
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "readme"}
     exec(compile(snippet, "README.md", "exec"), names)
     assert len(names) > 2

@@ -4,8 +4,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 from events._clocks import Clock
@@ -167,6 +167,14 @@ class SqliteLog(Reading[M]):
     def close(self) -> None:
         """See `EventLog.close`."""
         self._transactions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _do(self, task: Task) -> Any:
         return self._transactions.do(task)
