@@ -226,5 +226,4 @@ def _forget_parents() -> None:
         transactions.forget_parent()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents)
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_forget_parents)  # where there are forks at all

@@ -1,0 +1,354 @@
+"""What `SqliteLog` does when it is interrupted, overtaken or refused in the middle of something."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from events import (
+    Event,
+    Grant,
+    LogBusyError,
+    LogClosedError,
+    LogDamagedError,
+    LogError,
+    LogFullError,
+    LogUnavailableError,
+    MeasurementAdded,
+    MeasurementsEvicted,
+    Offsets,
+    ReplayCompleted,
+    SqliteLog,
+    UnsupportedTypeError,
+)
+from events._sqlite import _transactions
+from events._sqlite._adding import Add
+from events._sqlite._failures import translated
+from events._sqlite._tasks import Task, Writing
+
+
+def now() -> float:
+    return 0.0
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteLog[Any]]:
+    """A log in which ann has room."""
+    log = SqliteLog[Any](tmp_path / "log.db", durability="off", timeout=0.0)
+    log.append("ann", [], expected_head=0)
+    log.append("ann", [ReplayCompleted(0)], expected_head=0, grant=Grant(room=10**6))
+    log.append("bob", [ReplayCompleted(0)], expected_head=0, grant=Grant(room=10**6))
+    log._database.checks_every = 0.0
+    yield log
+    log.close()
+
+
+def adds(log: SqliteLog[Any], *streams: str) -> list[Task]:
+    return [Add(stream, (log._codec.encode(7),), now, log._issuer(None), log._codec) for stream in streams]
+
+
+def events(log: SqliteLog[Any], stream: str) -> list[Event]:
+    return [entry.event for entry in log.read(stream)]
+
+
+class Connection:
+    """A connection to which something happens at a statement."""
+
+    def __init__(self, connection: sqlite3.Connection, happens: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self.connection, self.happens = connection, happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    def execute(self, statement: str, *parameters: Any) -> Any:
+        return self.happens(statement, lambda: self.connection.execute(statement, *parameters))
+
+
+def happening(log: SqliteLog[Any], happens: Callable[[str, Callable[[], Any]], Any]) -> sqlite3.Connection:
+    """From now on this happens at each statement of the log; the connection that takes it back."""
+    connection = log._database.writing
+    log._database._writing = Connection(connection, happens)  # type: ignore[assignment]
+    return connection
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupted_add_is_there_as_a_whole_or_not_at_all(log: SqliteLog[Any], when: str) -> None:
+    """Whether the interrupt came before or after the file was written, the next add finds its place."""
+    log.add("ann", 1, now)
+
+    def interrupt(_statement: str, execute: Callable[[], Any]) -> None:
+        if when == "after":
+            execute()
+        raise KeyboardInterrupt
+
+    connection = happening(log, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        log.add("ann", 2, now)
+    log._database._writing = connection
+    assert log.add("ann", 3, now) == (2 if when == "before" else 3)
+    expected = [1, 3] if when == "before" else [1, 2, 3]
+    assert events(log, "ann")[1:] == [MeasurementAdded(measurement) for measurement in expected]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("streams", [("ann", "bob"), ("ann", "cyd")])
+def test_the_others_of_an_interrupted_group_learn_what_happened(
+    log: SqliteLog[Any], when: str, streams: tuple[str, ...]
+) -> None:
+    """They are marked as done exactly if they are: in one statement, or in a transaction."""
+    log.add("ann", 1, now)
+    log.add("bob", 1, now)
+
+    def interrupt(statement: str, execute: Callable[[], Any]) -> Any:
+        if "INSERT" not in statement and statement != "COMMIT":
+            return execute()
+        if when == "after":
+            execute()
+        raise KeyboardInterrupt
+
+    connection, tasks = happening(log, interrupt), adds(log, *streams)
+    with pytest.raises(KeyboardInterrupt):
+        log._transactions._run(tasks)
+    log._database._writing = connection
+    assert not connection.in_transaction
+    assert [task.done for task in tasks] == [when == "after"] * 2
+    assert len(events(log, "ann")) == (3 if when == "after" else 2)
+    assert log.add("ann", 9, now) == len(events(log, "ann")) - 1
+
+
+def test_an_interrupt_before_the_transaction_began_changes_nothing(log: SqliteLog[Any]) -> None:
+    """Nobody is marked as done."""
+
+    def interrupt(_statement: str, _execute: Callable[[], Any]) -> None:
+        raise KeyboardInterrupt
+
+    connection, tasks = happening(log, interrupt), adds(log, "ann", "cyd")
+    with pytest.raises(KeyboardInterrupt):
+        log._transactions._run(tasks)
+    log._database._writing = connection
+    assert [task.done for task in tasks] == [False, False]
+
+
+def test_one_that_fails_does_not_take_the_others_with_it(log: SqliteLog[Any]) -> None:
+    """A group whose transaction fails is done one by one."""
+    log.add("ann", 1, now)
+    log.add("bob", 1, now)
+
+    class TooLarge(Task):
+        stream = "bob"
+
+        def do(self, writing: Writing) -> None:
+            raise sqlite3.DataError("string or blob too big")
+
+    first, last = adds(log, "ann", "bob")
+    broken = TooLarge()
+    log._transactions._run([first, broken, last])
+    assert (first.result, last.result) == (2, 2)
+    assert (first.error, last.error) == (None, None)
+    assert isinstance(broken.error, LogError)
+
+
+def test_a_group_that_finds_the_file_held_waits_once(log: SqliteLog[Any]) -> None:
+    """Its members do not wait one after the other."""
+    other = sqlite3.connect(log.path)
+    other.execute("BEGIN IMMEDIATE")
+    begun: list[str] = []
+
+    def note(statement: str, execute: Callable[[], Any]) -> Any:
+        begun.append(statement)
+        return execute()
+
+    happening(log, note)
+    tasks = adds(log, "ann", "bob", "cyd")
+    log._transactions._run(tasks)
+    assert [type(task.error) for task in tasks] == [LogBusyError] * 3
+    assert begun == ["BEGIN IMMEDIATE"]
+    other.close()
+
+
+def test_what_another_process_has_written_meanwhile_is_found(log: SqliteLog[Any]) -> None:
+    """An add goes by what was known, unless that is no longer so: alone, and in a group."""
+    log.add("ann", 1, now)
+    log.add("bob", 1, now)
+    other = SqliteLog[Any](log.path)
+    for name in ("ann", "bob"):
+        assert other.add(name, 2, now) == 2
+    assert log.add("ann", 3, now) == 3
+    tasks = adds(log, "ann", "bob")
+    log._transactions._run(tasks)
+    assert [task.result for task in tasks] == [4, 3]
+    other.append("ann", [], expected_head=5, grant=Grant(room=0))
+    assert log.add("ann", 4, now) is None
+    other.close()
+
+
+def test_a_deadline_ends_the_short_way(log: SqliteLog[Any]) -> None:
+    """What comes later is not added, whichever way it goes, and a clock that raises is heard."""
+    log.append("ann", [ReplayCompleted(1)], expected_head=1, grant=Grant(room=10, until=50.0))
+    assert log.add("ann", 1, lambda: 49.0) == 2
+    assert log.add("ann", 2, lambda: 49.0) == 3
+    assert log.add("ann", 3, lambda: 50.0) is None
+    tasks = adds(log, "ann", "ann")
+    tasks[1].clock = lambda: 51.0  # type: ignore[attr-defined]
+    log._transactions._run(tasks)
+    assert [task.result for task in tasks] == [4, None]
+
+    def broken() -> float:
+        raise OSError("no time")
+
+    with pytest.raises(OSError, match="no time"):
+        log.add("ann", 4, broken)
+    assert log.add("ann", 5, now) == 5
+
+
+def test_evictions_within_a_grant_are_recorded_in_a_group_too(log: SqliteLog[Any]) -> None:
+    """Each add of a full stream with the one that goes for it."""
+    log.append("ann", [MeasurementAdded(1)], expected_head=1, grant=Grant(victims=Offsets((range(1, 4, 2),))))
+    assert log.add("ann", 2, now) == 2
+    tasks = adds(log, "ann", "bob", "ann")
+    log._transactions._run(tasks)
+    assert [task.result for task in tasks] == [4, 1, None]
+    assert events(log, "ann")[2:] == [
+        MeasurementAdded(2),
+        MeasurementsEvicted(1, 2),
+        MeasurementAdded(7),
+        MeasurementsEvicted(3, 4),
+    ]
+
+
+def test_what_is_known_of_streams_is_bounded(log: SqliteLog[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log with a million users does not keep them all in memory."""
+    monkeypatch.setattr(_transactions, "KNOWN", 3)
+    for number in range(20):
+        log.append(f"user {number}", [ReplayCompleted(0)], expected_head=0)
+        assert len(log._transactions._known) <= 4
+
+
+def test_an_issuer_that_cannot_be_told_to_others_has_its_own_grant(log: SqliteLog[Any]) -> None:
+    """Nobody else adds within it, in this process or another."""
+    mine, other = (object(), 1), (object(), 1)
+    log.append("ann", [ReplayCompleted(1)], expected_head=1, grant=Grant(room=10, issuer=mine))
+    assert log.add("ann", 1, now, other) is None
+    assert log.add("ann", 1, now, mine) == 2
+    elsewhere = SqliteLog[Any](log.path)
+    assert elsewhere.add("ann", 1, now, mine) is None
+    elsewhere.close()
+    assert log.add("ann", 1, now, (mine[0], 1)) == 3
+
+
+def test_a_child_lets_the_parents_connections_be(log: SqliteLog[Any]) -> None:
+    """It opens its own; those of the parent are neither used nor closed, however the child ends."""
+    assert events(log, "ann") == [ReplayCompleted(0)]
+    parents = [log._database.writing, *log._database._idle]
+    _transactions._forget_parents()
+    assert log.add("ann", 1, now) == 1
+    assert events(log, "ann") == [ReplayCompleted(0), MeasurementAdded(1)]
+    for connection in parents:
+        assert connection not in (log._database.writing, *log._database._idle)
+        connection.execute("SELECT 1").fetchall()
+        connection.close()
+
+
+def test_a_closed_log_says_so(log: SqliteLog[Any]) -> None:
+    """Whatever is asked of it; closing it again does no harm."""
+    reading = log.read("ann")
+    log.close()
+    log.close()
+    for call in (
+        lambda: log.add("ann", 1, now),
+        lambda: log.append("ann", [], expected_head=1),
+        lambda: log.position("ann"),
+        lambda: next(reading),
+        lambda: log.compact(),
+    ):
+        with pytest.raises(LogClosedError, match="open it again"):
+            call()
+
+
+def test_what_is_read_when_the_log_is_closed_is_read_to_the_end_and_closed(log: SqliteLog[Any]) -> None:
+    """No connection is left open behind."""
+    log.position("ann")
+    (connection,) = log._database._idle
+
+    class Closing(Connection):
+        def execute(self, statement: str, *parameters: Any) -> Any:
+            rows = self.connection.execute(statement, *parameters)
+            log.close()
+            return rows
+
+    log._database._idle[0] = Closing(connection, lambda *_: None)  # type: ignore[assignment]
+    assert log.position("ann") is not None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+def test_the_mode_of_the_file_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not do so itself when it changes to writing ahead."""
+    path = tmp_path / "log.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(LogBusyError, match=r"log.db was held by another transaction for 0.02 s"):
+        SqliteLog[Any](path, timeout=0.02)
+    other.rollback()
+    other.close()
+    SqliteLog[Any](path).close()
+
+
+@pytest.mark.parametrize("broken", [KeyboardInterrupt, sqlite3.OperationalError("disk I/O error")])
+def test_tables_are_made_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
+    """Interrupted, there is none of them, and the next opening makes them."""
+    from events._sqlite import _log, _tables
+
+    def create(connection: sqlite3.Connection, path: str) -> None:
+        def execute(statement: str, *parameters: Any) -> Any:
+            if "holdover_checkpoints" in statement:
+                raise broken
+            return connection.execute(statement, *parameters)
+
+        proxy = Connection(connection, lambda statement, _execute: execute(statement))
+        _tables.create(proxy, path)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_log, "create", create)
+        with pytest.raises(KeyboardInterrupt if broken is KeyboardInterrupt else LogError):
+            SqliteLog[Any](tmp_path / "log.db")
+    log = SqliteLog[Any](tmp_path / "log.db")
+    assert list(log.streams()) == []
+    log.close()
+
+
+CODES = {
+    sqlite3.SQLITE_BUSY: LogBusyError,
+    sqlite3.SQLITE_FULL: LogFullError,
+    sqlite3.SQLITE_READONLY: LogUnavailableError,
+    sqlite3.SQLITE_NOTADB: LogUnavailableError,
+    sqlite3.SQLITE_CORRUPT: LogDamagedError,
+    sqlite3.SQLITE_CANTOPEN: LogUnavailableError,
+    sqlite3.SQLITE_IOERR: LogUnavailableError,
+    sqlite3.SQLITE_TOOBIG: UnsupportedTypeError,
+    sqlite3.SQLITE_MISUSE: LogError,
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("extension", [0, 3 << 8])
+def test_each_error_of_sqlite_has_a_name_and_says_what_to_do(code: int, extension: int) -> None:
+    """Extended codes too; the file is named."""
+    error = sqlite3.OperationalError("words of SQLite")
+    error.sqlite_errorcode = code + extension
+    found = translated(error, "buffers.db", 5.0)
+    assert type(found) is CODES[code]
+    assert "buffers.db" in str(found)
+    assert "words of SQLite" in str(found)
+
+
+def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    """Before any file is made."""
+    with pytest.raises(ValueError, match="durability must be 'full', 'normal' or 'off', not 'fast'"):
+        SqliteLog[Any](tmp_path / "log.db", durability="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="use MemoryLog"):
+        SqliteLog[Any](":memory:")
+    assert list(tmp_path.iterdir()) == []
