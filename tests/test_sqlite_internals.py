@@ -3,6 +3,8 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event as Signal
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -179,8 +181,17 @@ def test_what_another_process_has_written_meanwhile_is_found(log: SqliteLog[Any]
     tasks = adds(log, "ann", "bob")
     log._transactions._run(tasks)
     assert [task.result for task in tasks] == [4, 3]
-    other.append("ann", [], expected_head=5, grant=Grant(room=0))
-    assert log.add("ann", 4, now) is None
+    for name, head in (("ann", 5), ("bob", 4)):
+        other.append(name, [], expected_head=head, grant=Grant(room=0))
+    assert log.add("ann", 4, now) is None, "another grant at the same head is another grant"
+    other.append("ann", [], expected_head=5, grant=Grant(room=1))
+    assert log.add("ann", 4, now) == 5
+    for name, head in (("ann", 6), ("bob", 4)):
+        log.append(name, [], expected_head=head, grant=Grant(room=10))
+        other.append(name, [], expected_head=head, grant=Grant(room=0))
+    tasks = adds(log, "ann", "bob")
+    log._transactions._run(tasks)
+    assert [task.result for task in tasks] == [None, None]
     other.close()
 
 
@@ -238,17 +249,53 @@ def test_an_issuer_that_cannot_be_told_to_others_has_its_own_grant(log: SqliteLo
     assert log.add("ann", 1, now, (mine[0], 1)) == 3
 
 
-def test_a_child_lets_the_parents_connections_be(log: SqliteLog[Any]) -> None:
-    """It opens its own; those of the parent are neither used nor closed, however the child ends."""
+@pytest.mark.parametrize("where", ["parent", "child"])
+def test_no_connection_is_open_during_a_fork(log: SqliteLog[Any], where: str) -> None:
+    """They are closed before, and opened again on both sides; streams and their grants are as they were."""
     assert events(log, "ann") == [ReplayCompleted(0)]
-    parents = [log._database.writing, *log._database._idle]
-    _transactions._forget_parents()
+    connections = [log._database.writing, *log._database._idle]
+    _transactions._before_fork()
+    for connection in connections:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    go_on = getattr(_transactions.Transactions, f"after_fork_in_{where}")
+    _transactions._after_fork(go_on)
     assert log.add("ann", 1, now) == 1
     assert events(log, "ann") == [ReplayCompleted(0), MeasurementAdded(1)]
-    for connection in parents:
-        assert connection not in (log._database.writing, *log._database._idle)
-        connection.execute("SELECT 1").fetchall()
-        connection.close()
+    assert _transactions._held == []
+
+
+def test_a_fork_waits_for_who_reads_and_who_reads_for_the_fork(log: SqliteLog[Any]) -> None:
+    """A thread in the middle of a read keeps its connection; one that comes during the fork waits for its end."""
+    database = log._database
+    log.position("ann")
+    (connection,) = database._idle
+    reading, go_on = Signal(), Signal()
+
+    def wait(_statement: str, execute: Callable[[], Any]) -> Any:
+        reading.set()
+        assert go_on.wait(60)
+        return execute()
+
+    database._idle[0] = Connection(connection, wait)  # type: ignore[assignment]
+    found: list[Any] = []
+    first = Thread(target=lambda: found.append(log.position("ann")))
+    first.start()
+    assert reading.wait(60)
+    fork = Thread(target=_transactions._before_fork)
+    fork.start()
+    while not database._forking:
+        pass
+    second = Thread(target=lambda: found.append(log.position("bob")))
+    second.start()
+    assert found == []
+    go_on.set()
+    fork.join()
+    first.join()
+    assert len(found) == 1
+    _transactions._after_fork(_transactions.Transactions.after_fork_in_parent)
+    second.join()
+    assert len(found) == 2
 
 
 def test_a_closed_log_says_so(log: SqliteLog[Any]) -> None:
@@ -300,7 +347,7 @@ def test_the_mode_of_the_file_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", [KeyboardInterrupt, sqlite3.OperationalError("disk I/O error")])
 def test_tables_are_made_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
     """Interrupted, there is none of them, and the next opening makes them."""
-    from events._sqlite import _log, _tables
+    from events._sqlite import _opening, _tables
 
     def create(connection: sqlite3.Connection, path: str) -> None:
         def execute(statement: str, *parameters: Any) -> Any:
@@ -312,7 +359,7 @@ def test_tables_are_made_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         _tables.create(proxy, path)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(_log, "create", create)
+        patched.setattr(_opening, "create", create)
         with pytest.raises(KeyboardInterrupt if broken is KeyboardInterrupt else LogError):
             SqliteLog[Any](tmp_path / "log.db")
     log = SqliteLog[Any](tmp_path / "log.db")

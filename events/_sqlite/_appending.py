@@ -1,6 +1,7 @@
 """Appends at an expected head, and truncations, each a task in a transaction. Knows nothing of adds within a grant."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from events._errors import ConflictError
 from events._log import Grant
@@ -49,10 +50,7 @@ class Append(Task):
             if not self.written:
                 return 0
             stream = create(writing, self.stream)
-        rows = [
-            (stream.id, offset, kind, kind and self.recorded_at, checksum(stream.id, offset, kind, data), data)
-            for offset, (kind, data) in enumerate(self.written, head)
-        ]
+        rows = [self._row(stream.id, offset, *event) for offset, event in enumerate(self.written, head)]
         stream.head += len(rows)
         if self.state is not None and stream.head - stream.checkpointed >= EVERY:
             keep(writing, stream, stream.head, self.state())
@@ -60,6 +58,10 @@ class Append(Task):
         self._grant(writing, stream)
         writing.save(stream)
         return stream.head
+
+    def _row(self, stream: int, offset: int, kind: str | None, data: bytes) -> tuple[Any, ...]:
+        recorded_at = None if kind is None else real(self.recorded_at)
+        return stream, offset, kind, recorded_at, checksum(stream, offset, kind, data, recorded_at), data
 
     def _grant(self, writing: Writing, stream: Stream) -> None:
         grant = self.grant

@@ -1,28 +1,22 @@
-"""`Database`: the connections to one file, for many threads, and its errors in plain words. Knows no table."""
+"""`Database`: the connections to one file, for many threads and across forks. Knows no table."""
 
-import ctypes
 import os
 import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from time import monotonic, sleep
+from threading import Condition
+from time import monotonic
 from typing import Any, Protocol
-from urllib.parse import quote
 
-from attrs import frozen
-
-from events._errors import LogClosedError, LogError, LogUnavailableError
-from events._sqlite._failures import translated
+from events._errors import LogClosedError, LogUnavailableError
+from events._sqlite._failures import FAILURES
+from events._sqlite._opening import Opening
 
 Rows = list[tuple[Any, ...]]
 
 CHECKS_EVERY = 0.01
-"""Seconds after which a writer looks again whether the file is still there; looking costs a tenth of a write."""
-
-PAUSE = 0.005
-"""Seconds between two tries of what SQLite does not wait for by itself."""
+"""Seconds after which a writer looks again whether the file is still there; looking costs a few percent of a write."""
 
 
 class Source(Protocol):
@@ -34,96 +28,32 @@ class Source(Protocol):
         """All rows of a query, as of one moment."""
 
 
-@frozen
-class Opening:
-    """How a connection is opened.
-
-    Parameters:
-        path: the file.
-        synchronous: SQLite's word for how much is awaited.
-        timeout: seconds to wait for who holds the file.
-        read_only: whether nothing may be written.
-        vfs: the name of the SQLite VFS to go through; the default one if empty.
-    """
-
-    path: str
-    synchronous: str
-    timeout: float
-    read_only: bool = False
-    vfs: str = ""
-
-    def connect(self) -> sqlite3.Connection:
-        """A new connection, which any thread may use as long as no other does.
-
-        Raises:
-            LogError: it cannot be opened.
-        """
-        self._check()
-        query = f"?mode={'ro' if self.read_only else 'rwc'}" + (f"&vfs={self.vfs}" if self.vfs else "")
-        try:
-            connection = sqlite3.connect(
-                f"file:{quote(self.path)}{query}",
-                timeout=self.timeout,
-                isolation_level=None,
-                check_same_thread=False,
-                uri=True,
-            )
-        except sqlite3.Error as error:
-            raise translated(error, self.path, self.timeout) from error
-        try:
-            self._set(connection)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise translated(error, self.path, self.timeout) from error
-            raise
-        return connection
-
-    def _check(self) -> None:
-        """SQLite says "unable to open" to all of these."""
-        path = Path(self.path)
-        if path.is_dir():
-            raise LogUnavailableError(f"{path} is a directory; name a file in it")
-        if not path.parent.is_dir():
-            raise LogUnavailableError(f"{path} cannot be made: there is no directory {path.parent}; make it first")
-        if self.read_only and not path.exists():
-            raise LogUnavailableError(f"{path} does not exist")
-
-    def _set(self, connection: sqlite3.Connection) -> None:
-        if not self.read_only:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file only; so that pruned ones can shrink
-            deadline = monotonic() + self.timeout
-            while True:
-                try:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    break
-                except sqlite3.OperationalError as error:  # SQLite does not wait for this by itself
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
-                        raise
-                    sleep(PAUSE)
-        connection.execute(f"PRAGMA synchronous = {self.synchronous}")
-        if self.synchronous == "FULL":
-            connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync does not reach the disk
-            connection.execute("PRAGMA checkpoint_fullfsync = ON")
-        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()  # a file that is no database shows here
-
-
 class Database:
     """A pool of connections for reading, and one for writing.
 
-    A child process after a fork never uses nor closes its parent's connections: it lets them be and opens its own.
+    SQLite's locks belong to a process, and what it notes of them in memory is copied by a fork. So no connection is
+    open during one: `before_fork` closes them, and they are opened again when they are needed.
 
     Parameters:
         opening: how connections are opened.
+
+    Attributes:
+        checks_every: seconds after which a writer looks again whether the file is still there.
     """
 
     def __init__(self, opening: Opening) -> None:
         self.opening, self.path = opening, opening.path
         self.closed = False
+        self.checks_every = CHECKS_EVERY
+        self._writing: sqlite3.Connection | None = opening.first()
+        self._identity = self._look()
+        self._checked = -CHECKS_EVERY
+        self._begin()
+
+    def _begin(self) -> None:
         self._idle: deque[sqlite3.Connection] = deque()
-        self._writing: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._checked, self.checks_every = -CHECKS_EVERY, CHECKS_EVERY
+        self._at_work, self._forking = 0, False
+        self._changed = Condition()
 
     @property
     def writing(self) -> sqlite3.Connection:
@@ -139,23 +69,30 @@ class Database:
         Raises:
             LogError: it could not be read.
         """
-        self._check_open()
+        with self._changed:
+            while self._forking:
+                self._changed.wait()
+            self._check_open()
+            self._at_work += 1
+            connection = self._idle.pop() if self._idle else None
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self.opening.connect()
-        try:
+            if connection is None:
+                connection = self.opening.connect()
             return connection.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise self.translated(error) from error
         finally:
-            self._idle.append(connection)
-            if self.closed:
-                self._close_idle()
+            with self._changed:
+                self._at_work -= 1
+                if connection is not None:
+                    self._idle.append(connection)
+                if self.closed:
+                    self._close_idle()
+                self._changed.notify_all()
 
-    def translated(self, error: sqlite3.Error) -> LogError:
+    def translated(self, error: Exception) -> Exception:
         """An error of SQLite in plain words."""
-        return translated(error, self.path, self.opening.timeout)
+        return self.opening.translated(error)
 
     def check_in_place(self) -> None:
         """Refuse to write into a file that is no longer the one at the path: nobody would ever see it again.
@@ -166,38 +103,55 @@ class Database:
         now = monotonic()
         if now < self._checked + self.checks_every:
             return
+        if self._look() != self._identity:
+            raise LogUnavailableError(f"{self.path} is another file than the one that was opened; reopen the log")
         self._checked = now
+
+    def _look(self) -> tuple[int, int]:
         try:
             status = os.stat(self.path)
         except OSError as error:
             raise LogUnavailableError(
                 f"{self.path} is gone ({error.strerror}); put it back, or reopen the log"
             ) from error
-        identity = status.st_dev, status.st_ino
-        if self._identity is None:
-            self._identity = identity
-        elif identity != self._identity:
-            raise LogUnavailableError(f"{self.path} is another file than the one that was opened; reopen the log")
+        return status.st_dev, status.st_ino
 
     def close(self) -> None:
         """Close the connections, those in use as soon as they are given back."""
-        self.closed = True
-        self._close_idle()
+        with self._changed:
+            self.closed = True
+            self._close_idle()
         if self._writing is not None:
             self._writing.close()
             self._writing = None
 
+    def before_fork(self) -> None:
+        """Close all connections, once what is read has been read. Nobody may be writing."""
+        with self._changed:
+            self._forking = True
+            while self._at_work:
+                self._changed.wait()
+            self._close_idle()
+        if self._writing is not None:
+            with suppress(sqlite3.Error):
+                self._writing.close()
+            self._writing = None
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        with self._changed:
+            self._forking = False
+            self._changed.notify_all()
+
+    def after_fork_in_child(self) -> None:
+        """Go on, with locks that no thread of the parent holds."""
+        self._begin()
+
     def _close_idle(self) -> None:
-        with suppress(IndexError):
-            while True:
+        while self._idle:
+            with suppress(sqlite3.Error):
                 self._idle.pop().close()
 
     def _check_open(self) -> None:
         if self.closed:
             raise LogClosedError(f"the log {self.path} was closed; open it again to go on")
-
-    def forget_connections(self) -> None:
-        """In a child after a fork: let the parent's connections be, also when Python tidies up at the end."""
-        for connection in (*self._idle, *([self._writing] if self._writing else [])):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # closing it would touch the parent's locks
-        self._idle, self._writing = deque(), None

@@ -11,15 +11,21 @@ from events._errors import (
     UnsupportedTypeError,
 )
 
+FAILURES = (sqlite3.Error, UnicodeError)
+"""What the `sqlite3` module raises when SQLite fails: the second where it cannot read SQLite's own message."""
 
-def translated(error: sqlite3.Error, path: str, timeout: float) -> LogError:
+
+def translated(error: Exception, path: str, timeout: float, *, read_only: bool = False) -> LogError:
     """The error of a log for an error of SQLite.
 
     Parameters:
         error: SQLite's.
         path: the file.
         timeout: for how many seconds others were waited for.
+        read_only: whether the log was opened only to look.
     """
+    if isinstance(error, UnicodeError):
+        return LogDamagedError(f"{path} is damaged (SQLite's own message cannot be read: {error}); restore a backup")
     code = getattr(error, "sqlite_errorcode", 0)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     detail = f"({error}; {name})"
@@ -34,6 +40,8 @@ def translated(error: sqlite3.Error, path: str, timeout: float) -> LogError:
                 f"no space left for {path} {detail}; nothing was recorded, and all that was before can be read; make "
                 f"room (or prune the log) and try again"
             )
+        case sqlite3.SQLITE_READONLY if read_only:
+            return LogUnavailableError(f"{path} was opened with read_only=True, so nothing can be recorded {detail}")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return LogUnavailableError(
                 f"{path} may not be written {detail}; check the permissions of the file and its directory, or open it "

@@ -8,6 +8,7 @@ from typing import Any
 
 from events._codec import Codec
 from events._sqlite._database import Database, Rows
+from events._sqlite._failures import FAILURES
 from events._sqlite._tasks import Task, Writing
 
 
@@ -32,6 +33,7 @@ class Transaction:
                 "the connection has no open transaction to join; write the results first (or execute BEGIN IMMEDIATE), "
                 "and commit afterwards"
             )
+        database.check_in_place()
         main = next((row[2] for row in self.fetch("PRAGMA database_list") if row[1] == "main"), "")
         if not main or not os.path.samefile(main, self.path):
             raise ValueError(
@@ -73,7 +75,7 @@ class Transaction:
         cursor.row_factory, self._connection.text_factory = None, str
         try:
             yield cursor
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise self._database.translated(error) from error
         finally:
             cursor.close()

@@ -1,26 +1,24 @@
 """`SqliteLog`: streams in one SQLite file. Must not know what events mean."""
 
 import os
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 from events._clocks import Clock
 from events._codec import Codec
-from events._errors import LogUnavailableError, UnsupportedTypeError
+from events._errors import UnsupportedTypeError
 from events._events import Event
 from events._log import NO_GRANT, Grant
 from events._schema import Schema
 from events._sqlite._adding import Add
 from events._sqlite._appending import Append, Truncate
-from events._sqlite._database import Database, Opening
+from events._sqlite._database import Database
 from events._sqlite._joined import Transaction
+from events._sqlite._opening import Opening
 from events._sqlite._reading import Reading
 from events._sqlite._rows import event_row
-from events._sqlite._tables import check_format, create
 from events._sqlite._tasks import Task
 from events._sqlite._transactions import Transactions
 from events._tail import Tail
@@ -87,27 +85,13 @@ class SqliteLog(Reading[M]):
             raise ValueError(f"durability must be 'full', 'normal' or 'off', not {durability!r}")
         if str(path) == ":memory:":
             raise ValueError("a SqliteLog is kept in a file; for one in memory, use MemoryLog")
-        where = str(Path(path).resolve())
+        where = os.path.realpath(os.fspath(path))
+        codec = Codec(types, lenient=lenient)
         self._database = Database(Opening(where, SYNCHRONOUS[durability], timeout, read_only, vfs))
-        super().__init__(self._database, Codec(types, lenient=lenient))
-        self._transactions = Transactions(self._database, self._codec)
+        super().__init__(self._database, codec)
+        self._transactions = Transactions(self._database, codec)
         self._issuers: list[tuple[Any, bytes]] = []
         self._latest_issuer = None, self._issuer(None)
-        try:
-            self._prepare()
-        except BaseException:
-            self._database.close()
-            raise
-
-    def _prepare(self) -> None:
-        connection = self._database.writing
-        try:
-            if not check_format(connection, self.path):
-                if self._database.opening.read_only:
-                    raise LogUnavailableError(f"{self.path} holds no log of holdover; choose another file")
-                create(connection, self.path)
-        except sqlite3.Error as error:
-            raise self._database.translated(error) from error
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]:

@@ -1,6 +1,7 @@
 """`Reading`: what is asked of a log in SQLite. Must not change anything."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 from events._codec import Codec
@@ -8,7 +9,7 @@ from events._errors import LogDamagedError, TruncatedError, UnknownTypeError
 from events._events import MeasurementAdded, Recorded
 from events._log import Checkpoint, Position
 from events._sqlite._database import Rows, Source
-from events._sqlite._rows import Stream, checksum, damaged, event_of, find, name_of
+from events._sqlite._rows import Stream, checksum, damaged, event_of, find, listed, name_of
 
 M = TypeVar("M")
 
@@ -16,7 +17,7 @@ CHUNK = 1024
 """How many rows are read at a time, so that no read lasts long and no transaction stays open between them."""
 
 _EVENTS = """
-    SELECT "offset", kind, checksum, data FROM holdover_events
+    SELECT "offset", kind, recorded_at, checksum, data FROM holdover_events
     WHERE stream = ? AND "offset" >= ? AND "offset" < ? {} ORDER BY "offset" LIMIT ?
 """
 EVENTS, CONTROLS = _EVENTS.format(""), _EVENTS.format("AND kind IS NOT NULL")
@@ -27,13 +28,13 @@ CHECKPOINT = """
 """
 
 RECORDED_BEFORE = """
-    SELECT max("offset") + 1 FROM holdover_events
-    WHERE stream = ? AND kind IS NOT NULL AND recorded_at < ?
+    SELECT "offset", kind, recorded_at, checksum, data FROM holdover_events
+    WHERE stream = ? AND kind IS NOT NULL AND recorded_at < ? ORDER BY "offset" DESC LIMIT 1
 """
 
 TIMES = """
     SELECT "offset", recorded_at FROM holdover_events
-    WHERE stream = ? AND "offset" >= ? AND "offset" < ? AND kind IS NOT NULL AND recorded_at IS NOT NULL
+    WHERE stream = ? AND "offset" >= ? AND "offset" < ? AND recorded_at IS NOT NULL ORDER BY "offset"
 """
 
 
@@ -60,7 +61,7 @@ class Reading(Generic[M]):
         while found and start < stop:
             rows = self._source.fetch(EVENTS, (found.id, start, stop, CHUNK))
             expected = range(start, min(stop, start + CHUNK))
-            if len(rows) < len(expected) or (rows[0][0], rows[-1][0]) != (expected[0], expected[-1]):
+            if [row[0] for row in rows] != list(expected):
                 raise self._missing(stream, expected)
             yield from self._recorded(stream, found, rows)
             start = expected.stop
@@ -71,6 +72,8 @@ class Reading(Generic[M]):
         while found and start < stop:
             rows = self._source.fetch(CONTROLS, (found.id, start, stop, CHUNK))
             self._check_kept(stream, start)
+            if any(first[0] >= second[0] for first, second in pairwise(rows)):
+                raise damaged(self.path, f"the events of stream {stream!r} are not in their order")
             yield from self._recorded(stream, found, rows)
             start = rows[-1][0] + 1 if len(rows) == CHUNK else stop
 
@@ -94,19 +97,20 @@ class Reading(Generic[M]):
     def streams(self) -> Iterator[str]:
         """See `EventLog.streams`."""
         last = 0
-        while rows := self._source.fetch(
-            "SELECT id, name FROM holdover_streams WHERE id > ? ORDER BY id LIMIT ?", (last, CHUNK)
-        ):
-            yield from (name_of(name) for _, name in rows)
-            last = rows[-1][0]
+        while found := listed(self._source.fetch, "id > ? ORDER BY id LIMIT ?", (last, CHUNK), self.path):
+            for stream in found:
+                if stream.id <= last:
+                    raise damaged(self.path, "the streams are not in their order")
+                yield name_of(stream.name)
+                last = stream.id
 
     def overdue(self, now: float) -> list[str]:
         """See `EventLog.overdue`."""
-        return self._names("until <= ?", now)
+        return self._names("until <= ?", float(now))
 
     def due(self, now: float) -> list[str]:
         """See `EventLog.due`."""
-        return self._names("due_at <= ? ORDER BY due_at, due_since", now)
+        return self._names("due_at <= ? ORDER BY due_at, due_since", float(now))
 
     def shelved(self) -> list[str]:
         """See `EventLog.shelved`."""
@@ -121,7 +125,7 @@ class Reading(Generic[M]):
         if not rows:
             return None
         offset, check, data = rows[0]
-        if checksum(found.id, offset, "", data) != check:
+        if type(data) is not bytes or checksum(found.id, offset, "", data) != check:
             raise damaged(
                 self.path, f"the checkpoint of stream {stream!r} at offset {offset} does not fit its checksum"
             )
@@ -130,7 +134,10 @@ class Reading(Generic[M]):
     def recorded_before(self, stream: str, time: float) -> int | None:
         """See `EventLog.recorded_before`."""
         found = self._find(stream)
-        return 0 if found is None else self._source.fetch(RECORDED_BEFORE, (found.id, time))[0][0] or found.start
+        if found is None:
+            return 0
+        rows = self._source.fetch(RECORDED_BEFORE, (found.id, float(time)))
+        return next((recorded.offset + 1 for recorded in self._recorded(stream, found, rows)), found.start)
 
     def times(self, stream: str, start: int, stop: int) -> dict[int, float]:
         """When the events in `[start, stop)` were recorded (seconds), by offset, of those where that was noted."""
@@ -138,8 +145,7 @@ class Reading(Generic[M]):
         return {} if found is None else dict(self._source.fetch(TIMES, (found.id, start, stop)))
 
     def _names(self, condition: str, *parameters: Any) -> list[str]:
-        rows = self._source.fetch(f"SELECT name FROM holdover_streams WHERE {condition}", parameters)
-        return [name_of(name) for (name,) in rows]
+        return [name_of(stream.name) for stream in listed(self._source.fetch, condition, parameters, self.path)]
 
     def _find(self, stream: str) -> Stream | None:
         return find(self._source.fetch, stream, self.path)
@@ -167,8 +173,9 @@ class Reading(Generic[M]):
         )
 
     def _recorded(self, stream: str, found: Stream, rows: Rows) -> Iterator[Recorded]:
-        for offset, kind, check, data in rows:
-            if checksum(found.id, offset, kind, data) != check:
+        for offset, kind, recorded_at, check, data in rows:
+            sound = type(data) is bytes and (kind is None or type(kind) is str)
+            if not sound or checksum(found.id, offset, kind, data, recorded_at) != check:
                 raise damaged(self.path, f"the event at offset {offset} of stream {stream!r} does not fit its checksum")
             try:
                 yield Recorded(offset, event_of(self._codec, kind, data))

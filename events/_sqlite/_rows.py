@@ -1,6 +1,6 @@
 """What stands in a row of the tables, and the checksum that proves it. Must not know connections or transactions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 from zlib import crc32
@@ -18,9 +18,12 @@ SPREAD = 0x9E3779B1
 Fetch = Callable[..., list[tuple[Any, ...]]]
 
 
-def checksum(stream: int, offset: int, kind: str | None, data: bytes) -> int:
+def checksum(stream: int, offset: int, kind: str | None, data: bytes, recorded_at: float | None = None) -> int:
     """The CRC of an event, which also tells whether it stands in its place."""
-    return crc32(data, (stream * SPREAD + offset + (crc32(kind.encode()) if kind else 0)) & 0xFFFFFFFF)
+    place = stream * SPREAD + offset
+    if kind is not None:
+        place += crc32(f"{kind} {recorded_at}".encode())
+    return crc32(data, place & 0xFFFFFFFF)
 
 
 def event_row(codec: Codec, event: Event) -> tuple[str | None, bytes]:
@@ -44,9 +47,17 @@ def stored_name(stream: str) -> str | bytes:
     return stream
 
 
-def name_of(stored: str | bytes) -> str:
-    """The way back."""
-    return stored if isinstance(stored, str) else stored.decode(errors="surrogatepass")
+def name_of(stored: Any) -> str:
+    """The way back.
+
+    Raises:
+        ValueError: it is no name.
+    """
+    if isinstance(stored, bytes):
+        return stored.decode(errors="surrogatepass")
+    if not isinstance(stored, str):
+        raise ValueError(f"{stored!r} is no name")
+    return stored
 
 
 @define
@@ -90,7 +101,8 @@ _changing = attrgetter(*_NAMES[2:])
 _COLUMNS = ", ".join(_NAMES)
 _HEAD = 'coalesce((SELECT max("offset") + 1 FROM holdover_events WHERE stream = holdover_streams.id), start)'
 
-_FIND = f"SELECT {_COLUMNS}, {_HEAD}, checksum FROM holdover_streams WHERE name = ?"
+_FIND = f"SELECT {_COLUMNS}, checksum, {_HEAD} FROM holdover_streams WHERE name = ?"
+_LIST = f"SELECT {_COLUMNS}, checksum FROM holdover_streams WHERE "
 _INSERT = f"INSERT INTO holdover_streams ({_COLUMNS}, checksum) VALUES ({', '.join('?' * (len(_NAMES) + 1))})"
 _UPDATE = f"UPDATE holdover_streams SET {', '.join(f'{name} = ?' for name in _NAMES[2:])}, checksum = ? WHERE id = ?"
 
@@ -99,15 +111,35 @@ def find(fetch: Fetch, name: str, path: str) -> Stream | None:
     """The stream as it is now, or None if it has never had an event.
 
     Raises:
-        LogDamagedError: the row is not as it was written.
+        LogDamagedError: the row is not as it was written, or events are missing.
     """
     rows = fetch(_FIND, (stored_name(name),))
     if not rows:
         return None
-    *values, found = rows[0]
+    *row, head = rows[0]
+    stream = _checked(row, path)
+    if name_of(stream.name) != name:
+        raise damaged(path, f"stream {name!r} is listed under another name")
+    if head < stream.granted_from:
+        raise damaged(path, f"the newest events of stream {name!r} are missing")
+    stream.head = head
+    return stream
+
+
+def listed(fetch: Fetch, condition: str, parameters: Sequence[Any], path: str) -> list[Stream]:
+    """The streams that fulfil a condition, without their heads.
+
+    Raises:
+        LogDamagedError: a row is not as it was written.
+    """
+    return [_checked(row, path) for row in fetch(_LIST + condition, parameters)]
+
+
+def _checked(row: Sequence[Any], path: str) -> Stream:
+    *values, found = row
     stream = Stream(*values)
-    if stream.checksum() != found or name_of(stream.name) != name:
-        raise damaged(path, f"what is kept about stream {name!r} does not fit its checksum")
+    if stream.checksum() != found:
+        raise damaged(path, f"what is kept about stream {stream.name!r} does not fit its checksum")
     return stream
 
 

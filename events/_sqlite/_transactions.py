@@ -2,12 +2,16 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
 from weakref import WeakSet
 
 from events._clocks import Clock, time_of
 from events._codec import Codec
 from events._errors import LogClosedError
 from events._sqlite._database import Database
+from events._sqlite._failures import FAILURES
 from events._sqlite._group import GroupCommit
 from events._sqlite._rows import Stream, checksum
 from events._sqlite._tasks import ADD, ADD_ONE, IF_UNCHANGED, Task, Writing
@@ -34,7 +38,8 @@ class Transactions:
         _all.add(self)
 
     def _begin(self) -> None:
-        self._group: GroupCommit[Task] = GroupCommit(self._run)
+        self._at_work = Lock()
+        self._group: GroupCommit[Task] = GroupCommit(self._run_alone)
         self._known: dict[str, Stream] = {}
 
     def do(self, task: Task) -> object:
@@ -63,12 +68,13 @@ class Transactions:
             check = checksum(number, offset, None, data)
             self._database.check_in_place()
             try:
-                self._database.writing.execute(ADD_ONE, (number, offset, number, stream.revision, check, data))
+                with self._at_work:
+                    self._database.writing.execute(ADD_ONE, (number, offset, number, stream.revision, check, data))
             except BaseException as error:
-                del self._known[name]
+                self._known.pop(name, None)
                 if isinstance(error, sqlite3.IntegrityError):  # another process has written to the stream
                     return None
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, FAILURES):
                     raise self._database.translated(error) from error
                 raise
             stream.head = offset + 1
@@ -85,10 +91,24 @@ class Transactions:
         if not self._database.closed:
             self._group.submit(_Close())
 
-    def forget_parent(self) -> None:
-        """In a child after a fork: the parent's threads, whose locks and connections these were, are not here."""
-        self._database.forget_connections()
+    def before_fork(self) -> None:
+        """Let who writes come to an end, and nobody begin; close the connections."""
+        self._at_work.acquire()
+        self._database.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._database.after_fork_in_parent()
+        self._at_work.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on, without the parent's threads."""
+        self._database.after_fork_in_child()
         self._begin()
+
+    def _run_alone(self, group: list[Task]) -> None:
+        with self._at_work:
+            self._run(group)
 
     def _run(self, group: list[Task]) -> None:
         """Do the tasks, all in one transaction; where that fails, each in its own."""
@@ -106,7 +126,7 @@ class Transactions:
                 self._run([task])
             return
         for task in tasks:
-            task.error = self._database.translated(error) if isinstance(error, sqlite3.Error) else error
+            task.error = self._database.translated(error) if isinstance(error, FAILURES) else error
 
     def _added(self, tasks: list[Task]) -> bool:
         """Whether the tasks were done in one statement, where they are all adds to streams well known."""
@@ -162,7 +182,7 @@ class Transactions:
                 task.error = None
                 try:
                     task.result = task.do(writing)
-                except sqlite3.Error:
+                except FAILURES:
                     raise
                 except Exception as error:  # it has written nothing
                     task.error = error
@@ -221,9 +241,22 @@ def _mark_done(tasks: list[Task]) -> None:
 _all: "WeakSet[Transactions]" = WeakSet()
 
 
-def _forget_parents() -> None:
-    for transactions in list(_all):
-        transactions.forget_parent()
+_held: list[Transactions] = []
 
 
-getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_forget_parents)  # where there are forks at all
+def _before_fork() -> None:
+    _held[:] = _all
+    for transactions in _held:
+        transactions.before_fork()
+
+
+def _after_fork(go_on: Callable[[Transactions], None]) -> None:
+    while _held:
+        go_on(_held.pop())
+
+
+getattr(os, "register_at_fork", lambda **_: None)(  # where there are forks at all
+    before=_before_fork,
+    after_in_parent=partial(_after_fork, Transactions.after_fork_in_parent),
+    after_in_child=partial(_after_fork, Transactions.after_fork_in_child),
+)
