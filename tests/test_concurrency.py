@@ -27,7 +27,9 @@ class Interrupted(MemoryLog[int]):
         if where in self.between:
             self.between.pop(where)()
 
-    def append(self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any) -> int:
+    def append(
+        self, stream: str, events: Sequence[Event], *, expected_head: int, grant: Grant = Grant(), **kept: Any
+    ) -> int:
         self._interrupt("append")
         return super().append(stream, events, expected_head=expected_head, grant=grant)
 

@@ -60,7 +60,8 @@ def translated(error: Exception, path: str, timeout: float, *, read_only: bool =
             )
         case sqlite3.SQLITE_IOERR:
             return LogUnavailableError(
-                f"{path} cannot be read or written {detail}; nothing was recorded; check the disk and try again"
+                f"{path} cannot be read or written {detail}; check the disk and try again; what was to be recorded is "
+                f"not (should the process end before it is tried again, it may be found whole when the log is reopened)"
             )
         case sqlite3.SQLITE_TOOBIG:
             return UnsupportedTypeError(f"{path}: a value is larger than SQLite keeps {detail}; split it")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from events._codec import Codec
+from events._errors import LogUnavailableError
 from events._sqlite._database import Database, Rows
 from events._sqlite._failures import FAILURES
 from events._sqlite._tasks import Task, Writing
@@ -21,6 +22,7 @@ class Transaction:
 
     Raises:
         TypeError: it is no connection of the `sqlite3` module.
+        LogUnavailableError: the log's file is gone.
         ValueError: no transaction is open in it, or its main database is another file.
     """
 
@@ -35,11 +37,17 @@ class Transaction:
             )
         database.check_in_place()
         main = next((row[2] for row in self.fetch("PRAGMA database_list") if row[1] == "main"), "")
-        if not main or not os.path.samefile(main, self.path):
+        if not main or not self._is_the_logs(main):
             raise ValueError(
                 f"the connection's main database is {main or 'in memory'!r}, not {self.path!r}: only one file commits "
                 f"as a whole, so keep the application's tables in the log's file"
             )
+
+    def _is_the_logs(self, file: str) -> bool:
+        try:
+            return os.path.samefile(file, self.path)
+        except OSError as error:
+            raise LogUnavailableError(f"{self.path} is gone ({error.strerror}); roll the transaction back") from error
 
     def fetch(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
         """All rows of a query, as the transaction sees them.

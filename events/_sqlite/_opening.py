@@ -60,6 +60,8 @@ class Opening:
             LogError: it cannot be opened.
         """
         query = f"?mode={mode or ('ro' if self.read_only else 'rw')}" + (f"&vfs={self.vfs}" if self.vfs else "")
+        if self.read_only and not os.path.exists(f"{self.path}-wal") and not os.access(self._directory, os.W_OK):
+            query += "&immutable=1"  # else SQLite would want to put files beside it, although nobody writes
         connection = None
         try:
             connection = sqlite3.connect(
@@ -79,19 +81,27 @@ class Opening:
             raise self.translated(error) from error
         return connection
 
+    @property
+    def _directory(self) -> str:
+        return os.path.dirname(self.path)
+
     def translated(self, error: Exception) -> Exception:
         """An error of SQLite in plain words."""
         return translated(error, self.path, self.timeout, read_only=self.read_only)
 
     def _check_path(self) -> None:
         """SQLite says "unable to open" to all of these."""
-        directory = os.path.dirname(self.path)
         if os.path.isdir(self.path):
             raise LogUnavailableError(f"{self.path} is a directory; name a file in it")
-        if not os.path.isdir(directory):
-            raise LogUnavailableError(f"{self.path} cannot be made: there is no directory {directory}; make it first")
-        if self.read_only and not os.path.exists(self.path):
-            raise LogUnavailableError(f"{self.path} does not exist")
+        if not os.path.isdir(self._directory):
+            raise LogUnavailableError(
+                f"{self.path} cannot be opened: there is no directory {self._directory}; make it first"
+            )
+        if self.read_only:
+            try:
+                os.stat(self.path)
+            except OSError as error:
+                raise LogUnavailableError(f"{self.path} cannot be opened: {error.strerror}; check its name") from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """See to it that the file is whole, of this format, and in the mode in which readers wait for nobody."""

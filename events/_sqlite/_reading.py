@@ -90,7 +90,8 @@ class Reading(Generic[M]):
             if [row[0] for row in rows] != list(wanted):
                 raise self._missing(stream, wanted)
             for recorded in self._recorded(stream, found, rows):
-                assert isinstance(recorded.event, MeasurementAdded)
+                if not isinstance(recorded.event, MeasurementAdded):
+                    raise damaged(self.path, f"offset {recorded.offset} of stream {stream!r} holds no measurement")
                 measurements.append(recorded.event.measurement)
         return measurements
 
@@ -122,8 +123,12 @@ class Reading(Generic[M]):
         if found is None:
             return None
         rows = self._source.fetch(CHECKPOINT, (found.id, found.head if at is None else at))
-        if not rows:
-            return None
+        if not rows or rows[0][0] < found.start:
+            there_should_be_one = found.start and (at is None or at >= found.start)
+            again = self._find(stream)
+            if there_should_be_one and again is not None and again.start == found.start:
+                raise damaged(self.path, f"the checkpoint of stream {stream!r} at offset {found.start} is missing")
+            return None  # truncated meanwhile, so that who reads on from here is told
         offset, check, data = rows[0]
         if type(data) is not bytes or checksum(found.id, offset, "", data) != check:
             raise damaged(

@@ -49,7 +49,6 @@ TABLES = (
         PRIMARY KEY (stream, "offset")
     ) WITHOUT ROWID
     """,
-    'CREATE INDEX holdover_controls ON holdover_events (stream, "offset") WHERE kind IS NOT NULL',
     "CREATE INDEX holdover_overdue ON holdover_streams (until) WHERE until IS NOT NULL",
     "CREATE INDEX holdover_due ON holdover_streams (due_at, due_since) WHERE due_at IS NOT NULL",
     "CREATE INDEX holdover_shelved ON holdover_streams (shelved_since) WHERE shelved_since IS NOT NULL",

@@ -2,10 +2,13 @@
 
 import click
 
+from statemachine.cli._audit import audit
 from statemachine.cli._demo import demo
 from statemachine.cli._diagram import diagram
+from statemachine.cli._log import log
 from statemachine.cli._replay import replay
 from statemachine.cli._sample import sample
+from statemachine.cli._state import state
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,5 +17,5 @@ def holdover() -> None:
     """Replay per-user measurements without losing what arrives meanwhile."""
 
 
-for command in (replay, demo, diagram, sample):
+for command in (replay, log, state, audit, demo, diagram, sample):
     holdover.add_command(command)

@@ -28,6 +28,16 @@ def quoted(text: str) -> str:
     return _SHORT.repr(text)
 
 
+def described(error: BaseException) -> str:
+    """An error on one line.
+
+    Example:
+        >>> described(ValueError("of two" + chr(10) + "lines"))
+        'ValueError: of two lines'
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class BadInput(click.ClickException):
     """Something given is wrong, or cannot be read or written. Shown as one line; the exit code is 2."""
 

@@ -2,20 +2,24 @@
 
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
+from hashlib import file_digest
 from pathlib import Path
 from typing import TextIO
 
 import click
 
+from events import Durability
 from statemachine.cli._command import BadInput, OneLineCommand, duration, quoted
-from statemachine.cli._feeder import Due
-from statemachine.cli._job import run
+from statemachine.cli._job import OpenStore, run
+from statemachine.cli._outliers import THRESHOLD
 from statemachine.cli._output import write_rows, written
 from statemachine.cli._process import Outliers, OwnProcess
 from statemachine.cli._report import report
 from statemachine.cli._show import progress
+from statemachine.cli._store import Store
 from statemachine.cli._table import Table
 from statemachine.cli._times import COMMON, TimeFormat, Times, strptime_format
+from statemachine.cli._turn import Due
 
 
 @click.command(cls=OneLineCommand)
@@ -47,6 +51,20 @@ from statemachine.cli._times import COMMON, TimeFormat, Times, strptime_format
     metavar="N",
     help="How many replays may run at once.",
 )
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the buffer in this file, and continue there after an interruption.",
+)
+@click.option(
+    "--durability",
+    type=click.Choice(["full", "normal", "off"]),
+    default="normal",
+    show_default=True,
+    help="What the log survives, beside a crash of the process. full: a loss of power, too, waiting for the disk at "
+    "each row. normal: that costs the newest rows, which the next run adds again. off: that may damage the file.",
+)
 def replay(
     file: Path,
     user: str,
@@ -58,6 +76,8 @@ def replay(
     process: str | None,
     time_format: str | None,
     workers: int,
+    log: Path | None,
+    durability: Durability,
 ) -> None:
     """Feed a CSV file of measurements through the buffer while replays run beside, and see that nothing is lost.
 
@@ -73,6 +93,11 @@ def replay(
     12.04.2016 23:59, 2016/04/12, seconds or milliseconds since 1970, and more. Where both fit every row, the month
     comes before the day (US); --time-format says it otherwise. Columns are separated by commas, semicolons or tabs.
 
+    With --log the buffer, and what the replays return, are kept in FILE. If the run is interrupted, even killed, the
+    same command continues it: no row is added twice, each result is there exactly once, and the output is the same as
+    without the interruption. A window whose replay was under way is replayed again, with the same rows. holdover log,
+    audit and state show what is in FILE.
+
     \b
     Examples:
       holdover replay examples/heart_rate.csv --user User --time Time --value HeartRate
@@ -86,15 +111,40 @@ def replay(
     times = Times(COMMON if time_format is None else [_format(time_format)])
     table = Table(file, user, time, value)
     own = Outliers(table.header) if process is None else OwnProcess(process)
+    fingerprint = {
+        "--user": user,
+        "--time": time,
+        "--value": value,
+        "--time-format": time_format or "any",
+        "--every": str(due.every or "none"),
+        "--window": str(due.window or "none"),
+        "--process": process or f"outliers beyond {THRESHOLD}",
+        "the file's name": file.name,
+    }
+    open_store = None if log is None else _opening(log, durability, fingerprint, table, output)
     with ExitStack() as stack:
         target = None if output is None else stack.enter_context(_other_file(output, file))
         with progress() as bars:
-            outcome = run(table, times, due, own, workers, bars)
+            outcome = run(table, times, due, own, workers, bars, open_store)
         if target is not None:
             write_rows(target, own.columns, (row.columns for row in outcome.judged), table.delimiter)
     report(outcome, file, output)
     if not outcome.ok:
         raise SystemExit(1)
+
+
+def _opening(
+    log: Path, durability: Durability, fingerprint: dict[str, str], table: Table, output: Path | None
+) -> OpenStore:
+    if log.resolve() in (table.path.resolve(), output and output.resolve()):
+        raise BadInput(f"{log}: is the file that is read or written; --log has to be another one")
+
+    def opened() -> Store:
+        with open(table.path, "rb") as file:
+            content = file_digest(file, "sha256").hexdigest()
+        return Store(log, durability, {**fingerprint, "the file's content": content}, table.header)
+
+    return opened
 
 
 def _format(pattern: str) -> TimeFormat:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from statemachine import ReplayResult
 from statemachine.cli._command import quoted
 from statemachine.cli._job import Outcome
 from statemachine.cli._show import conservation, console, count, named, note, plural, table
+from statemachine.cli._turn import Window
 
 SHOWN = 20
 """How many users, and how many failed replays, are shown one by one."""
@@ -43,6 +43,9 @@ def _summary(screen: Console, outcome: Outcome, source: Path) -> None:
     rows = plural(sum(account.fed for account in outcome.accounts), "row")
     chosen = outcome.times[0].name
     note(screen, f"{source.name}: {rows} of {plural(len(outcome.accounts), 'user')}, times read as {chosen}")
+    if outcome.earlier:
+        earlier = f"{plural(outcome.earlier, 'row')} had been added by an earlier run"
+        note(screen, "The run was complete already; nothing was left to do." if outcome.is_idle else f"{earlier}.")
     day_first = [times.name for times in outcome.times if times.name.startswith("%d")]
     if chosen.startswith("%m") and day_first:
         note(screen, f"The day may come first as well; --time-format '{day_first[0]}' reads it so.", "yellow")
@@ -77,10 +80,9 @@ def _complaints(errors: Console, outcome: Outcome) -> None:
             note(errors, f"user {quoted(account.user)}: {finding}", "red")
 
 
-def _failure(failure: ReplayResult) -> str:
-    what = " ".join(f"{type(failure.error).__name__}: {failure.error}".split())
+def _failure(failure: Window) -> str:
     rows = plural(failure.measurements, "row")
-    return f"user {quoted(failure.user_id)}: replay {failure.version}, of {rows}, {failure.outcome}: {what}"
+    return f"user {quoted(failure.user)}: replay {failure.version}, of {rows}, {failure.outcome}: {failure.why}"
 
 
 def _flagged(screen: Console, outcome: Outcome, output: Path | None) -> None:
