@@ -11,10 +11,7 @@ from events._sqlite._group import MOST, GroupCommit, Job, _wake
 
 
 class Numbered(Job):
-    __slots__ = ("number",)
-
     def __init__(self, number: int) -> None:
-        super().__init__()
         self.number = number
 
 
@@ -167,7 +164,7 @@ def test_who_is_interrupted_in_the_queue_is_not_done() -> None:
     commit = GroupCommit[Numbered](lambda group: done.extend(job.number for job in group))
     job = submitted(commit, 1)
     with pytest.raises(KeyboardInterrupt):
-        commit._wait(job, job.wake)
+        commit._wait(job)
     assert not commit._queue
     commit._turn.release()
     commit.submit(Numbered(2))
@@ -180,7 +177,7 @@ def test_who_is_interrupted_when_made_the_leader_passes_that_on() -> None:
     first, second = submitted(commit, 1), submitted(commit, 2)
     first.wake = InterruptedLock(commit._hand_over)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        commit._wait(first, first.wake)
+        commit._wait(first)
     assert second.leads
     assert second.woken
     assert commit._turn.locked()
@@ -195,7 +192,7 @@ def test_who_is_interrupted_is_not_missed_in_the_chain(woken: bool) -> None:
     first.following = second
     first.wake = InterruptedLock(lambda: _wake(first) if woken else None)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        commit._wait(first, first.wake)
+        commit._wait(first)
     assert second.woken == woken
     _wake(first)
     assert second.woken

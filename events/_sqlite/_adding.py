@@ -20,30 +20,29 @@ class Add(Task):
         codec: for evictions and arrivals.
     """
 
-    __slots__ = ("batch", "clock", "codec", "issuer")
-
     def __init__(self, stream: str, batch: Sequence[bytes], clock: Clock, issuer: bytes, codec: Codec) -> None:
-        super().__init__()
         self.stream, self.batch, self.clock, self.issuer, self.codec = stream, batch, clock, issuer, codec
 
-    def simple_rows(self, known: dict[str, Stream]) -> list[tuple[Any, ...]] | None:
-        """See `Task.simple_rows`: where one measurement is added to a stream that is known to have room or victims."""
+    def put_rows(self, values: list[Any], known: dict[str, Stream]) -> int:
+        """See `Task.put_rows`: where one measurement is added to a stream that is known to have room or victims."""
         stream = known.get(self.stream)
         if stream is None or len(self.batch) != 1 or stream.issuer != self.issuer:
-            return None
-        if stream.head >= stream.full_at and stream.head >= stream.evicts_to:
-            return None
-        if stream.until is not None:
-            now = time_of(self.clock)
-            if now is None or now >= stream.until:
-                return None
-        self.result = stream.head
-        rows = [
-            (stream.id, offset, stream.id, stream.revision, kind, checksum(stream.id, offset, kind, data), data)
-            for offset, kind, data in self._events(stream)
-        ]
-        stream.head += len(rows)
-        return rows
+            return 0
+        offset, number, revision, data = stream.head, stream.id, stream.revision, self.batch[0]
+        has_room = offset < stream.full_at
+        if not has_room and offset >= stream.evicts_to:
+            return 0
+        if stream.until is not None and not ((now := time_of(self.clock)) is not None and now < stream.until):
+            return 0
+        self.result = offset
+        values += (number, offset, number, revision, None, checksum(number, offset, None, data), data)
+        if has_room:
+            stream.head = offset + 1
+            return 1
+        ((offset, kind, data),) = self._events(stream)[1:]
+        values += (number, offset, number, revision, kind, checksum(number, offset, kind, data), data)
+        stream.head = offset + 1
+        return 2
 
     def do(self, writing: Writing) -> int | None:
         """See `Task.do`."""

@@ -24,8 +24,6 @@ class Append(Task):
         state: gives the state after them, encoded; None where nobody knows it.
     """
 
-    __slots__ = ("expected_head", "grant", "issuer", "recorded_at", "state", "written")
-
     def __init__(
         self,
         stream: str,
@@ -36,7 +34,6 @@ class Append(Task):
         recorded_at: float | None,
         state: Callable[[], bytes] | None,
     ) -> None:
-        super().__init__()
         self.stream, self.written, self.expected_head, self.grant = stream, written, expected_head, grant
         self.issuer, self.recorded_at, self.state = issuer, recorded_at, state
 
@@ -88,10 +85,7 @@ class Truncate(Task):
         state: encoded.
     """
 
-    __slots__ = ("before", "state")
-
     def __init__(self, stream: str, before: int, state: bytes) -> None:
-        super().__init__()
         self.stream, self.before, self.state = stream, before, state
 
     def do(self, writing: Writing) -> None:

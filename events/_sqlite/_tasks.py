@@ -71,15 +71,14 @@ class Task(Job):
     """A job of the log.
 
     Attributes:
-        stream: the name of the stream it is about; empty for the whole log.
+        stream: the name of the stream it is about.
     """
 
-    __slots__ = ("stream",)
     stream: str
 
-    def simple_rows(self, known: dict[str, Stream]) -> list[tuple[Any, ...]] | None:
-        """The rows for `IF_UNCHANGED`, where they are all there is to do."""
-        return None
+    def put_rows(self, values: list[Any], known: dict[str, Stream]) -> int:
+        """Put the values of its rows for `IF_UNCHANGED`, where they are all there is to do; how many rows they are."""
+        return 0
 
     def do(self, writing: Writing) -> Any:
         """Do it; what it raises of its own it raises before it has written anything."""

@@ -133,13 +133,11 @@ class Transactions:
         values: list[object] = []
         count = 0
         for number, task in enumerate(tasks):
-            rows = task.simple_rows(self._known)
-            if rows is None:
+            rows = task.put_rows(values, self._known)
+            if not rows:
                 self._forget(tasks[:number])
                 return False
-            count += len(rows)
-            for row in rows:
-                values += row
+            count += rows
         statement = self._statements.get(count)
         if statement is None:
             statement = self._statements[count] = ADD + ", ".join([IF_UNCHANGED] * count)
@@ -206,16 +204,12 @@ class Transactions:
 class _Apart(Task):
     """Something that is done between transactions."""
 
-    __slots__ = ()
-
     def do_apart(self, database: Database) -> None:
         """Do it."""
         raise NotImplementedError  # pragma: no cover - each has its own
 
 
 class _Compact(_Apart):
-    __slots__ = ()
-
     def do_apart(self, database: Database) -> None:
         database.check_in_place()
         connection = database.writing
@@ -227,8 +221,6 @@ class _Compact(_Apart):
 
 
 class _Close(_Apart):
-    __slots__ = ()
-
     def do_apart(self, database: Database) -> None:
         database.close()
 
