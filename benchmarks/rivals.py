@@ -130,7 +130,10 @@ def rivals(folder: Path, data: bytes, text: str) -> dict[str, Rival]:
 
 def opened(path: Path, durability: str = "full") -> sqlite3.Connection:
     """A connection opened as the log opens its own, so with the same pragmas. Each statement is a transaction."""
-    return Opening(str(path), durability.upper(), 10.0).connect()
+    connection = Opening(str(path), durability.upper(), 10.0).connect("rwc")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    return connection
 
 
 class Bare:

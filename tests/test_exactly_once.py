@@ -297,6 +297,25 @@ def test_one_that_was_rolled_back_and_aborted_is_never_counted(
     assert buffer.metrics().completed == 0
 
 
+def test_two_threads_that_look_at_once_count_it_once(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes second finds it settled."""
+    frozen = begun(buffer)
+    application.execute("BEGIN IMMEDIATE")
+    frozen.complete(connection=application)
+    application.commit()
+    decided = buffer._journal.decided
+
+    def overtaken(user_id: str) -> Any:
+        monkeypatch.undo()
+        buffer.state("ann")
+        return decided(user_id)
+
+    monkeypatch.setattr(buffer._journal, "decided", overtaken)
+    assert buffer.metrics().completed == 1
+
+
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_managed_replay_may_complete_in_its_transaction(
     buffer: ReplayBuffer[int], application: sqlite3.Connection, commits: bool

@@ -307,3 +307,14 @@ def test_who_comes_at_the_very_moment_of_leaving_is_not_missed(another: bool) ->
     commit.leave()
     assert late.leads == (not another)
     assert turn.locked()
+
+
+def test_to_be_woken_twice_does_no_harm() -> None:
+    """Where two thought that it was their turn to wake somebody."""
+    job = Numbered(1)
+    job.wake = Lock()
+    job.wake.acquire()
+    _wake(job)
+    _wake(job)
+    assert job.woken
+    assert not job.wake.locked()

@@ -133,7 +133,7 @@ def test_failures_injected_at_every_step_of_a_snapshot_that_then_aborts(step: st
     for name in ("finalize", "complete"):
         if step == name:
             method = f"{name}_snapshot" if name == "finalize" else f"{name}_replay"
-            setattr(buffer, method, lambda *_, name=name: fail_at(name))
+            setattr(buffer, method, lambda *_, name=name, **__: fail_at(name))
     result = manager.replay_user("ann")
 
     assert result.outcome == "failed"

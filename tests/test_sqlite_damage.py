@@ -196,7 +196,7 @@ def test_one_flipped_bit_is_harmless_or_an_error(
     """On every page: all is as it was, or an error names the file."""
     outcomes: Counter[str] = Counter()
     for page in range(part, len(whole()) // PAGE, 4):
-        for at, bit in flips(page, 2000 if PROVE else 30):
+        for at, bit in flips(page, 2000 if PROVE else 15):
             outcomes[outcome(damaged(tmp_path, flipped(at, bit)))] += 1
     for name, number in outcomes.items():
         record_property(name, number)
@@ -238,7 +238,7 @@ def test_adding_to_a_damaged_file_is_refused_or_right(part: int, tmp_path: Path)
     """What is told to be at an offset is there, below it is what was there before."""
     outcomes: Counter[str] = Counter()
     for page in range(part, len(whole()) // PAGE, 2):
-        for at, bit in flips(page, 1000 if PROVE else 8):
+        for at, bit in flips(page, 1000 if PROVE else 5):
             path = damaged(tmp_path, flipped(at, bit))
             outcomes[audited(path, adding(path))] += 1
     assert not bad(outcomes)

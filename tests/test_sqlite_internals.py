@@ -1,5 +1,6 @@
 """What `SqliteLog` does when it is interrupted, overtaken or refused in the middle of something."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,9 +26,11 @@ from events import (
     SqliteLog,
     UnsupportedTypeError,
 )
-from events._sqlite import _transactions
+from events._sqlite import _rows, _transactions
 from events._sqlite._adding import Add
 from events._sqlite._failures import translated
+from events._sqlite._reading import Reading
+from events._sqlite._tables import create
 from events._sqlite._tasks import Task, Writing
 
 
@@ -365,6 +368,91 @@ def test_tables_are_made_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     log = SqliteLog[Any](tmp_path / "log.db")
     assert list(log.streams()) == []
     log.close()
+
+
+def test_who_reads_in_the_old_mode_is_waited_for(tmp_path: Path) -> None:
+    """A database of the application's that is being read cannot be put into the other mode at that moment."""
+    path = tmp_path / "log.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM t").fetchall()
+    with pytest.raises(LogBusyError, match="held by another transaction"):
+        SqliteLog[Any](path, timeout=0.02)
+    other.execute("ROLLBACK")
+    SqliteLog[Any](path, timeout=0.02).close()
+    other.close()
+
+
+def test_tables_that_another_process_has_made_are_left(log: SqliteLog[Any]) -> None:
+    """Of two that open a new file at once, one makes them."""
+    create(log._database.writing, log.path)
+    assert list(log.streams()) == ["ann", "bob"]
+
+
+def test_a_file_that_nobody_can_write_beside_is_read_as_it_is(
+    log: SqliteLog[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes to it, so nothing has to be put beside it."""
+    log.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    looking = SqliteLog[Any](log.path, read_only=True)
+    assert list(looking.streams()) == ["ann", "bob"]
+    assert sorted(path.name for path in Path(log.path).parent.iterdir()) == ["log.db"]
+    looking.close()
+
+
+def test_what_may_not_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may well exist."""
+    path = tmp_path / "log.db"
+    SqliteLog[Any](path).close()
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refused)
+        patched.setattr(os.path, "isdir", lambda path: not path.endswith(".db"))
+        with pytest.raises(LogUnavailableError, match="Permission denied"):
+            SqliteLog[Any](path, read_only=True)
+
+
+def test_a_search_that_leads_to_another_place_is_told(log: SqliteLog[Any]) -> None:
+    """An index that names another row than it should, rows that are not in their order, a control among adds."""
+    row = log._source.fetch(f"{_rows._FIND}", ("bob",))
+    with pytest.raises(LogDamagedError, match="'ann' is listed under another name"):
+        _rows.find(lambda *_: row, "ann", log.path)
+    listed = log._source.fetch(f"{_rows._LIST} id > 0 ORDER BY id DESC")
+
+    class Disorder:
+        path = log.path
+
+        def fetch(self, *_: Any) -> Any:
+            return listed
+
+    with pytest.raises(LogDamagedError, match="not in their order"):
+        list(Reading[Any](Disorder(), log._codec).streams())
+    with pytest.raises(LogDamagedError, match="offset 0 of stream 'ann' holds no measurement"):
+        log.measurements("ann", range(1))
+
+
+def test_a_transaction_that_sqlite_has_rolled_back_stays_so(log: SqliteLog[Any]) -> None:
+    """As it does by itself when the disk is full; the application is told, and the log is as it was."""
+    connection = sqlite3.connect(log.path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+
+    class RolledBack(Task):
+        stream = "ann"
+
+        def do(self, writing: Writing) -> None:
+            connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(LogError, match="disk is full"):
+        log.joined(connection)._do(RolledBack())
+    assert not connection.in_transaction
+    connection.close()
+    assert log.add("ann", 1, now) == 1
 
 
 CODES = {

@@ -100,8 +100,12 @@ class Opening:
         if self.read_only:
             try:
                 os.stat(self.path)
+            except FileNotFoundError:
+                raise LogUnavailableError(f"{self.path} does not exist") from None
             except OSError as error:
-                raise LogUnavailableError(f"{self.path} cannot be opened: {error.strerror}; check its name") from error
+                raise LogUnavailableError(
+                    f"{self.path} cannot be opened ({error.strerror}); check permissions"
+                ) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """See to it that the file is whole, of this format, and in the mode in which readers wait for nobody."""

@@ -47,17 +47,9 @@ def stored_name(stream: str) -> str | bytes:
     return stream
 
 
-def name_of(stored: Any) -> str:
-    """The way back.
-
-    Raises:
-        ValueError: it is no name.
-    """
-    if isinstance(stored, bytes):
-        return stored.decode(errors="surrogatepass")
-    if not isinstance(stored, str):
-        raise ValueError(f"{stored!r} is no name")
-    return stored
+def name_of(stored: str | bytes) -> str:
+    """The way back."""
+    return stored if isinstance(stored, str) else stored.decode(errors="surrogatepass")
 
 
 @define
