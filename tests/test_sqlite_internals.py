@@ -26,10 +26,10 @@ from events import (
     SqliteLog,
     UnsupportedTypeError,
 )
-from events._sqlite import _rows, _transactions
+from events._sqlite import _opening, _rows, _transactions
 from events._sqlite._adding import Add
 from events._sqlite._failures import translated
-from events._sqlite._reading import Reading
+from events._sqlite._reading import CONTROLS, Reading
 from events._sqlite._tables import create
 from events._sqlite._tasks import Task, Writing
 
@@ -350,7 +350,7 @@ def test_the_mode_of_the_file_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", [KeyboardInterrupt, sqlite3.OperationalError("disk I/O error")])
 def test_tables_are_made_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
     """Interrupted, there is none of them, and the next opening makes them."""
-    from events._sqlite import _opening, _tables
+    from events._sqlite import _tables
 
     def create(connection: sqlite3.Connection, path: str) -> None:
         def execute(statement: str, *parameters: Any) -> Any:
@@ -382,6 +382,35 @@ def test_who_reads_in_the_old_mode_is_waited_for(tmp_path: Path) -> None:
     other.execute("ROLLBACK")
     SqliteLog[Any](path, timeout=0.02).close()
     other.close()
+
+
+def test_until_it_is_read_no_more_or_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mode is tried again now and then; another error is not waited for."""
+    seconds = iter(range(100))
+    monkeypatch.setattr(_opening, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(_opening, "sleep", lambda pause: None)
+
+    class Wal:
+        def fetchone(self) -> tuple[str]:
+            return ("wal",)
+
+    def failing(times: int, code: int) -> Any:
+        errors = [sqlite3.OperationalError("no")] * times
+
+        def execute(_statement: str, _execute: Callable[[], Any]) -> Any:
+            if errors:
+                errors[0].sqlite_errorcode = code
+                raise errors.pop()
+            return Wal()
+
+        return Connection(None, execute)  # type: ignore[arg-type]
+
+    opening = _opening.Opening("log.db", "FULL", timeout=10.0)
+    opening._write_ahead(failing(3, sqlite3.SQLITE_BUSY))
+    with pytest.raises(sqlite3.OperationalError):
+        opening._write_ahead(failing(50, sqlite3.SQLITE_BUSY))
+    with pytest.raises(sqlite3.OperationalError):
+        opening._write_ahead(failing(1, sqlite3.SQLITE_FULL))
 
 
 def test_tables_that_another_process_has_made_are_left(log: SqliteLog[Any]) -> None:
@@ -432,6 +461,21 @@ def test_a_search_that_leads_to_another_place_is_told(log: SqliteLog[Any]) -> No
 
     with pytest.raises(LogDamagedError, match="not in their order"):
         list(Reading[Any](Disorder(), log._codec).streams())
+    log.append("ann", [ReplayCompleted(1), ReplayCompleted(2)], expected_head=1)
+    events = log._source.fetch(CONTROLS, (1, 0, 3, 10))[::-1]
+    found = log._find("ann")
+    assert found is not None
+
+    class Shuffled(Reading[Any]):
+        def _find(self, stream: str) -> Any:
+            return found
+
+    class Backwards(Disorder):
+        def fetch(self, *_: Any) -> Any:
+            return events
+
+    with pytest.raises(LogDamagedError, match="events of stream 'ann' are not in their order"):
+        list(Shuffled(Backwards(), log._codec).controls("ann"))
     with pytest.raises(LogDamagedError, match="offset 0 of stream 'ann' holds no measurement"):
         log.measurements("ann", range(1))
 
