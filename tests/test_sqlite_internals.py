@@ -136,6 +136,20 @@ def test_an_interrupt_before_the_transaction_began_changes_nothing(log: SqliteLo
     assert [task.done for task in tasks] == [False, False]
 
 
+def test_an_add_that_sqlite_refuses_is_refused_in_plain_words(log: SqliteLog[Any]) -> None:
+    """It is not there, and the next one finds its place."""
+    log.add("ann", 1, now)
+
+    def full(_statement: str, _execute: Callable[[], Any]) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    connection = happening(log, full)
+    with pytest.raises(LogError, match="disk is full"):
+        log.add("ann", 2, now)
+    log._database._writing = connection
+    assert log.add("ann", 3, now) == 2
+
+
 def test_one_that_fails_does_not_take_the_others_with_it(log: SqliteLog[Any]) -> None:
     """A group whose transaction fails is done one by one."""
     log.add("ann", 1, now)
@@ -411,6 +425,21 @@ def test_until_it_is_read_no_more_or_time_is_up(monkeypatch: pytest.MonkeyPatch)
         opening._write_ahead(failing(50, sqlite3.SQLITE_BUSY))
     with pytest.raises(sqlite3.OperationalError):
         opening._write_ahead(failing(1, sqlite3.SQLITE_FULL))
+
+
+def test_tables_that_sqlite_has_rolled_back_are_not_rolled_back_again(tmp_path: Path) -> None:
+    """As it does by itself when the disk is full: the first error is the one that is raised."""
+    connection = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+
+    def full(statement: str, execute: Callable[[], Any]) -> Any:
+        if "holdover_checkpoints" in statement:
+            connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+        return execute()
+
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        create(Connection(connection, full), "log.db")  # type: ignore[arg-type]
+    connection.close()
 
 
 def test_tables_that_another_process_has_made_are_left(log: SqliteLog[Any]) -> None:
