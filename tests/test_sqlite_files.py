@@ -343,7 +343,7 @@ def test_a_file_that_was_found_gone_stays_so(path: Path, tmp_path: Path) -> None
     with ReplayBuffer(log) as buffer:
         buffer.add_measurement("ann", 2)
         path.rename(tmp_path / "away.db")
-        log._database.checks_every, log._database._checked = 3600, float("-inf")
+        log._database.checks_every, log._database._look_at = 3600, 0.0
         for _ in range(2):
             with pytest.raises(LogUnavailableError, match="is gone"):
                 buffer.add_measurement("ann", 3)

@@ -73,7 +73,7 @@ class Connection:
 
 def happening(log: SqliteLog[Any], happens: Callable[[str, Callable[[], Any]], Any]) -> sqlite3.Connection:
     """From now on this happens at each statement of the log; the connection that takes it back."""
-    connection = log._database.writing
+    connection = log._database.writer()
     log._database._writing = Connection(connection, happens)  # type: ignore[assignment]
     return connection
 
@@ -270,7 +270,7 @@ def test_an_issuer_that_cannot_be_told_to_others_has_its_own_grant(log: SqliteLo
 def test_no_connection_is_open_during_a_fork(log: SqliteLog[Any], where: str) -> None:
     """They are closed before, and opened again on both sides; streams and their grants are as they were."""
     assert events(log, "ann") == [ReplayCompleted(0)]
-    connections = [log._database.writing, *log._database._idle]
+    connections = [log._database.writer(), *log._database._idle]
     _transactions._before_fork()
     for connection in connections:
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -444,7 +444,7 @@ def test_tables_that_sqlite_has_rolled_back_are_not_rolled_back_again(tmp_path: 
 
 def test_tables_that_another_process_has_made_are_left(log: SqliteLog[Any]) -> None:
     """Of two that open a new file at once, one makes them."""
-    create(log._database.writing, log.path)
+    create(log._database.writer(), log.path)
     assert list(log.streams()) == ["ann", "bob"]
 
 

@@ -47,7 +47,7 @@ class Database:
         self.checks_every = CHECKS_EVERY
         self._writing: sqlite3.Connection | None = opening.first()
         self._identity = self._look()
-        self._checked = -CHECKS_EVERY
+        self._look_at = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -55,13 +55,19 @@ class Database:
         self._at_work, self._forking = 0, False
         self._changed = Condition()
 
-    @property
-    def writing(self) -> sqlite3.Connection:
-        """The connection for writing; the caller sees to it that one thread uses it at a time."""
-        if self._writing is None:
+    def writer(self) -> sqlite3.Connection:
+        """The connection for writing; the caller sees to it that one thread uses it at a time.
+
+        Raises:
+            LogError: the log was closed, or the file is no longer the one at the path.
+        """
+        connection = self._writing
+        if connection is None:
             self._check_open()
-            self._writing = self.opening.connect()
-        return self._writing
+            connection = self._writing = self.opening.connect()
+        if monotonic() >= self._look_at:
+            self.check_in_place()
+        return connection
 
     def fetch(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
         """All rows of a query, as of one moment.
@@ -100,12 +106,10 @@ class Database:
         Raises:
             LogUnavailableError: the file was removed or replaced.
         """
-        now = monotonic()
-        if now < self._checked + self.checks_every:
-            return
+        self._look_at = 0.0  # also where it is not in place
         if self._look() != self._identity:
             raise LogUnavailableError(f"{self.path} is another file than the one that was opened; reopen the log")
-        self._checked = now
+        self._look_at = monotonic() + self.checks_every
 
     def _look(self) -> tuple[int, int]:
         try:

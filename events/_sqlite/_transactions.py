@@ -56,7 +56,8 @@ class Transactions:
         Returns:
             Its offset, or None where it has to go the long way, or cannot be added.
         """
-        if not self._group.enter():
+        group = self._group
+        if not group.enter():
             return None
         try:
             stream = self._known.get(name)
@@ -65,11 +66,10 @@ class Transactions:
             if stream.until is not None and not ((now := time_of(clock)) is not None and now < stream.until):
                 return None
             offset, number = stream.head, stream.id
-            check = checksum(number, offset, None, data)
-            self._database.check_in_place()
+            row = number, offset, number, stream.revision, checksum(number, offset, None, data), data
             try:
                 with self._at_work:
-                    self._database.writing.execute(ADD_ONE, (number, offset, number, stream.revision, check, data))
+                    self._database.writer().execute(ADD_ONE, row)
             except BaseException as error:
                 self._known.pop(name, None)
                 if isinstance(error, sqlite3.IntegrityError):  # another process has written to the stream
@@ -80,7 +80,7 @@ class Transactions:
             stream.head = offset + 1
             return offset
         finally:
-            self._group.leave()
+            group.leave()
 
     def compact(self) -> None:
         """Give free pages back to the file system."""
@@ -141,10 +141,9 @@ class Transactions:
         statement = self._statements.get(count)
         if statement is None:
             statement = self._statements[count] = ADD + ", ".join([IF_UNCHANGED] * count)
-        connection = self._database.writing
+        connection = self._database.writer()
         before = connection.total_changes
         try:
-            self._database.check_in_place()
             connection.execute(statement, values)
         except sqlite3.IntegrityError:  # another process has written to one of the streams
             self._forget(tasks)
@@ -168,8 +167,7 @@ class Transactions:
                 self._fail([task], error)
 
     def _transact_together(self, tasks: list[Task]) -> None:
-        connection = self._database.writing
-        self._database.check_in_place()
+        connection = self._database.writer()
         if len(self._known) > KNOWN:
             self._known.clear()
         writing = Writing(self._database.path, connection.cursor(), self._known, self._codec)
@@ -211,8 +209,7 @@ class _Apart(Task):
 
 class _Compact(_Apart):
     def do_apart(self, database: Database) -> None:
-        database.check_in_place()
-        connection = database.writing
+        connection = database.writer()
         free = -1
         while (left := connection.execute("PRAGMA freelist_count").fetchone()[0]) not in (0, free):
             free = left
