@@ -51,7 +51,7 @@ diagrams: $(READY)  ## draw the lifecycle anew and fail if that changed anything
 diagrams-check: $(READY)
 	$(BIN)/holdover diagram --check
 
-prove: $(READY)  ## what is drawn at random for longer: 1,800 histories of the specification, 5,000 examples of the rest
+prove: $(READY)  ## for longer: what is drawn at random, processes killed, every write failing, bits flipped
 	HOLDOVER_PROFILE=prove $(BIN)/python -m pytest -n 2 --dist worksteal --durations=8 tests/test_exhaustive.py $(DRAWN)
 
 bench: $(READY)  ## what it costs, beside what is usual
