@@ -265,6 +265,14 @@ class Codec:
 
     def _keep_content(self, schema: Schema, value: Any, room: int) -> Any:
         content = schema.kept(value)
+        if (
+            schema.dump is None and schema not in OWN
+        ):  # a constructor that does not take what it has made would be found out too late
+            try:
+                schema.restored(schema.version, content)
+            except UnknownTypeError as error:
+                remedy = f"cannot be made again from what is kept of it ({error}); give it a Schema with dump and load"
+                raise RefusedError(value, remedy) from error
         try:
             if schema.dump is not None:
                 return self._keep(content, room)

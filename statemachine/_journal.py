@@ -82,6 +82,7 @@ class Journal(Generic[M]):
         self.log, self.config, self._hand_over, self._now = log, config, hand_over, now
         self.issuer: Any = (config, hand_over)
         self.shared: SharedBound | None = None
+        self._grants_evictions = True
         self._anchors: dict[str, _Anchor] = {}
         self._earliest, self._ask = Earliest(), remembering(config.due_policy)
 
@@ -90,6 +91,7 @@ class Journal(Generic[M]):
         log = self.log.joined(connection)
         joined = Journal(log, self.config, hand_over=self._hand_over, now=self._now)
         joined.issuer = self.issuer
+        joined._grants_evictions = self.shared is None
         if anchor := self._anchors.get(user_id):
             joined._anchors[user_id] = anchor
         return joined
@@ -202,7 +204,7 @@ class Journal(Generic[M]):
         )
 
     def _grant(self, state: BufferState, **looked: Any) -> Grant:
-        may_evict = not self._hand_over and self.shared is None
+        may_evict = not self._hand_over and self.shared is None and self._grants_evictions
         return grant(state, self.config, may_evict=may_evict, issuer=self.issuer, ask=self._ask, **looked)
 
     def _current(self, user_id: str) -> tuple[int, BufferState | None, _Anchor | None]:

@@ -209,6 +209,8 @@ class Run(Generic[M]):
         frozen = self._frozen
         if frozen is None or frozen.settled == "completed":
             return frozen is not None
+        if frozen.is_handed_over:
+            return self._buffer._tentative.is_recorded(self.user_id, self.version, frozen.stop)
         state = self._buffer._journal.decided(self.user_id) or BufferState()
         ended = state.version == self.version and state.phase == "idle" and not state.attempts
         return ended and state.replayed - self._replayed == len(frozen)

@@ -50,7 +50,7 @@ class Tentative:
             return  # not yet, or never: its snapshot is as it was
         if self._waiting.pop(user_id, None) is not waiting:
             return  # another thread was faster
-        if not self._is_recorded(user_id, waiting):
+        if not self.is_recorded(user_id, before.version, before.head):
             return
         self._rollbacks.forget(user_id, before.version)
         if self._journal.shared is not None:
@@ -63,13 +63,14 @@ class Tentative:
         for user_id in list(self._waiting):
             self.settle(user_id)
 
-    def _is_recorded(self, user_id: str, waiting: _Waiting) -> bool:
-        before = waiting.outcome.before
-        with suppress(
-            TruncatedError
-        ):  # what was pruned was completed or cleared, and the one that waited longest knows best
-            for recorded in self._journal.log.controls(user_id, before.head):
-                if isinstance(recorded.event, ReplayCompleted) and recorded.event.version == before.version:
+    def is_recorded(self, user_id: str, version: int, since: int) -> bool:
+        """Whether the completion of this version is in the log, at an offset from `since` on.
+
+        What was pruned was completed or cleared, so it is taken for completed.
+        """
+        with suppress(TruncatedError):
+            for recorded in self._journal.log.controls(user_id, since):
+                if isinstance(recorded.event, ReplayCompleted) and recorded.event.version == version:
                     return True
             return False
         return True

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -395,3 +395,18 @@ def test_of_another_version_it_can_be_shown_too() -> None:
     lenient = Codec([SchemaOfWeight(Second, version=2)], lenient=True)
     assert lenient.decode(SECOND.encode(Second(1.0))) == Second(1.0)
     assert repr(lenient.decode(FIRST.encode(First(1.0)))) == "Weight(pounds=1.0)"
+
+
+def test_a_class_that_cannot_be_made_again_is_refused_before_anything_is_written() -> None:
+    """A converter that does not take what it has made would be found out when it is too late."""
+
+    @attrs.frozen
+    class Meeting:
+        at: datetime = attrs.field(converter=datetime.fromisoformat)
+
+    codec = Codec([Meeting])
+    with pytest.raises(UnsupportedTypeError, match="cannot be made again"):
+        codec.encode(Meeting("2026-03-02"))  # type: ignore[arg-type]
+    way = Schema(Meeting, dump=lambda meeting: meeting.at, load=lambda at: Meeting(at.isoformat()))
+    codec = Codec([way])
+    assert codec.decode(codec.encode(Meeting("2026-03-02"))) == Meeting("2026-03-02")  # type: ignore[arg-type]

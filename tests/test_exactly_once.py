@@ -339,6 +339,39 @@ def test_a_managed_replay_may_complete_in_its_transaction(
     assert "not committed" in str(result.error) if not commits else result.value == 6
 
 
+def test_a_managed_replay_is_completed_whatever_begins_after_its_commit(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection
+) -> None:
+    """Another process may be faster than the function's return."""
+
+    def replay(frozen: FrozenSnapshot[int]) -> None:
+        application.execute("BEGIN IMMEDIATE")
+        frozen.complete(connection=application)
+        application.commit()
+        buffer.add_measurement("ann", 4)
+        buffer.begin_snapshot("ann")
+
+    assert ReplayManager(buffer, replay).replay_user("ann").outcome == "completed"
+
+
+def test_within_a_bound_over_all_users_the_log_evicts_nothing_by_itself(
+    path: str, application: sqlite3.Connection
+) -> None:
+    """Nor after a completion within a transaction: the count of all users stays right."""
+    config = BufferConfig(max_measurements=3, max_total_measurements=6)
+    with ReplayBuffer[int](SqliteLog(path, durability="off"), config) as buffer:
+        buffer.add_measurements("ann", [1, 2, 3])
+        frozen = begun(buffer)
+        buffer.add_measurements("ann", [4, 5, 6])
+        application.execute("BEGIN IMMEDIATE")
+        frozen.complete(connection=application)
+        application.commit()
+        for number in range(5):
+            buffer.add_measurement("ann", number)
+        buffer.add_measurements("bob", [1, 2, 3])
+        assert (buffer.size("ann"), buffer.size("bob")) == (3, 3)
+
+
 def test_on_an_event_loop(path: str, application: sqlite3.Connection) -> None:
     """The same, awaited; the connection is used in a thread."""
 

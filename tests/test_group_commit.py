@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from itertools import chain
-from threading import Barrier, Event, Lock, Thread
-from typing import Any
+from threading import Barrier, Event, Lock, Thread, get_ident
 
 import pytest
 
@@ -71,7 +70,7 @@ def test_what_queues_up_meanwhile_is_one_group() -> None:
         thread.join()
     assert gate.groups == [[0], [1, 2, 3, 4, 5]]
     assert results == {number: -number for number in range(6)}
-    assert not commit._turn.locked()
+    assert commit._leader is None
     assert not commit._queue
 
 
@@ -136,25 +135,11 @@ def test_an_interrupted_leader_leaves_nobody_waiting(done: bool) -> None:
     assert commit.submit(Numbered(9)) == -9
 
 
-class InterruptedLock:
-    """A lock whose first wait is interrupted, after something has happened."""
-
-    def __init__(self, before: Callable[[], object]) -> None:
-        self.before = before
-
-    def acquire(self, **_: Any) -> bool:
-        self.before()
-        raise KeyboardInterrupt
-
-    def release(self) -> None: ...
-
-
 def submitted(commit: GroupCommit[Numbered], number: int) -> Numbered:
-    """A job that waits in the queue, without a thread."""
+    """A job that waits in the queue for some other thread's turn to end, without a thread of its own."""
     job = Numbered(number)
-    commit._turn.acquire(blocking=False)
-    commit._queue.append(job)
-    job.wake = InterruptedLock(lambda: None)  # type: ignore[assignment]
+    commit._leader = commit._leader or -1
+    commit._enqueue(job, get_ident())
     return job
 
 
@@ -162,11 +147,9 @@ def test_who_is_interrupted_in_the_queue_is_not_done() -> None:
     """Its measurement was never written, and the others go on."""
     done: list[int] = []
     commit = GroupCommit[Numbered](lambda group: done.extend(job.number for job in group))
-    job = submitted(commit, 1)
-    with pytest.raises(KeyboardInterrupt):
-        commit._wait(job)
+    commit._abandon(submitted(commit, 1))
     assert not commit._queue
-    commit._turn.release()
+    commit._leader = None
     commit.submit(Numbered(2))
     assert done == [2]
 
@@ -175,12 +158,13 @@ def test_who_is_interrupted_when_made_the_leader_passes_that_on() -> None:
     """Otherwise everybody would wait for a thread that has gone."""
     commit = GroupCommit[Numbered](lambda group: None)
     first, second = submitted(commit, 1), submitted(commit, 2)
-    first.wake = InterruptedLock(commit._hand_over)  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt):
-        commit._wait(first)
+    commit._leader = get_ident()
+    commit._hand_over()
+    assert first.leads
+    commit._abandon(first)
     assert second.leads
     assert second.woken
-    assert commit._turn.locked()
+    assert commit._leader == second.thread
 
 
 @pytest.mark.parametrize("woken", [False, True])
@@ -190,12 +174,48 @@ def test_who_is_interrupted_is_not_missed_in_the_chain(woken: bool) -> None:
     first, second = submitted(commit, 1), submitted(commit, 2)
     commit._queue.clear()
     first.following = second
-    first.wake = InterruptedLock(lambda: _wake(first) if woken else None)  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt):
-        commit._wait(first)
+    if woken:
+        _wake(first)
+    commit._abandon(first)
     assert second.woken == woken
     _wake(first)
     assert second.woken
+
+
+def test_an_interrupt_while_waiting_is_raised_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the job is taken back."""
+    commit = GroupCommit[Numbered](lambda group: None)
+    commit._leader = -1
+    job = Numbered(1)
+
+    class Interrupted:
+        def acquire(self) -> None:
+            raise KeyboardInterrupt
+
+        def release(self) -> None: ...
+
+    def enqueue(job: Numbered, me: int) -> None:
+        commit._queue.append(job)
+        job.wake = Interrupted()
+
+    monkeypatch.setattr(commit, "_enqueue", enqueue)
+    with pytest.raises(KeyboardInterrupt):
+        commit.submit(job)
+    assert not commit._queue
+    assert job.abandoned
+
+
+def test_a_turn_that_an_interrupt_has_left_behind_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that leads by name and is not at it comes again, and goes on."""
+    done: list[int] = []
+    commit = GroupCommit[Numbered](lambda group: done.extend(job.number for job in group))
+    commit._leader = get_ident()
+    commit.submit(Numbered(1))
+    assert done == [1]
+    commit._leader = get_ident()
+    assert commit.enter()
+    commit.leave()
+    assert commit._leader is None
 
 
 def test_the_leader_waits_for_those_who_were_there_the_last_time() -> None:
@@ -219,10 +239,7 @@ def test_the_leader_does_not_wait_for_who_is_there() -> None:
     groups: list[list[int]] = []
     commit = GroupCommit[Numbered](lambda group: groups.append([job.number for job in group]))
     waiting = submitted(commit, 1)
-    waiting.wake = Lock()  # type: ignore[assignment]
-    waiting.wake.acquire()
-    commit._turn.release()
-    commit._expected, commit._patience = 2, 60.0
+    commit._leader, commit._expected, commit._patience = None, 2, 60.0
     commit.submit(Numbered(0))
     assert groups == [[0, 1]]
     assert waiting.woken
@@ -264,13 +281,16 @@ def test_nobody_is_missed_who_comes_when_the_leader_has_lost_patience() -> None:
 
 
 def test_who_is_alone_needs_no_group() -> None:
-    """He enters and leaves, and the next one may."""
+    """He enters and leaves, and the next one may; who did not enter leaves nothing."""
     commit = GroupCommit[Numbered](lambda group: None)
     for _ in range(2):
         assert commit.enter()
-        assert not commit.enter()
         commit.leave()
-    commit._expected = 2
+    commit._leader = -1
+    assert not commit.enter()
+    commit.leave()
+    assert commit._leader == -1
+    commit._leader, commit._expected = None, 2
     assert not commit.enter()
 
 
@@ -287,26 +307,25 @@ def test_who_comes_while_somebody_is_in_there_is_next() -> None:
     assert commit.enter()
 
 
-@pytest.mark.parametrize("another", [False, True])
-def test_who_comes_at_the_very_moment_of_leaving_is_not_missed(another: bool) -> None:
-    """Between the look at the queue and the release; where another leads by then, that one takes care of it."""
-    commit = GroupCommit[Numbered](lambda group: None)
-    turn, late = commit._turn, Numbered(1)
-    late.wake = Lock()
-    late.wake.acquire()
+def test_threads_that_enter_and_submit_at_once_all_get_through() -> None:
+    """Nobody is missed at the very moment of another's leaving."""
+    done: list[int] = []
+    commit = GroupCommit[Numbered](lambda group: done.extend(job.number for job in group))
+    entered = [0, 0]
 
-    class Turn:
-        def release(self) -> None:
-            commit._turn = turn
-            commit._queue.append(late)
-            if not another:
-                turn.release()
+    def enter(place: int) -> None:
+        for number in range(2000):
+            try:
+                if commit.enter():
+                    entered[place] += 1
+                    continue
+            finally:
+                commit.leave()
+            commit.submit(Numbered(number))
 
-    assert commit.enter()
-    commit._turn = Turn()  # type: ignore[assignment]
-    commit.leave()
-    assert late.leads == (not another)
-    assert turn.locked()
+    for thread in [begun(lambda place=place: enter(place)) for place in range(2)]:  # type: ignore[misc]
+        thread.join()
+    assert len(done) + sum(entered) == 4000
 
 
 def test_to_be_woken_twice_does_no_harm() -> None:

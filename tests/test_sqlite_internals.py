@@ -45,7 +45,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog[Any]]:
     log.append("ann", [], expected_head=0)
     log.append("ann", [ReplayCompleted(0)], expected_head=0, grant=Grant(room=10**6))
     log.append("bob", [ReplayCompleted(0)], expected_head=0, grant=Grant(room=10**6))
-    log._database.checks_every = 0.0
+    log._database.checks_every = log._database._look_at = 0.0
     yield log
     log.close()
 
@@ -528,8 +528,125 @@ def test_a_transaction_that_sqlite_has_rolled_back_stays_so(log: SqliteLog[Any])
     assert log.add("ann", 1, now) == 1
 
 
+def test_an_add_that_is_refused_leaves_no_gap(log: SqliteLog[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever keeps the connection from being had; the next one stands where it would have stood."""
+    log.append("ann", [MeasurementAdded(1)], expected_head=1, grant=Grant(victims=Offsets((range(1, 9, 2),))))
+    assert log.add("ann", 2, now) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(log._database, "_identity", (0, 0))
+        with pytest.raises(LogUnavailableError):
+            log.add("ann", 3, now)
+    assert log.add("ann", 4, now) == 4
+    assert len(events(log, "ann")) == 6
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_what_fails_of_its_own_leaves_nothing_behind(log: SqliteLog[Any], writes: bool) -> None:
+    """Before it has written anything it fails alone; afterwards it takes the transaction with it, and others go on."""
+
+    class Failing(Task):
+        stream = "ann"
+
+        def do(self, writing: Writing) -> None:
+            found = writing.find("ann")
+            assert found is not None
+            found.head += 1
+            if writes:
+                writing.save(found)
+            raise OverflowError("too large")
+
+    failing, (add,) = Failing(), adds(log, "bob")
+    log._transactions._run([failing, add])
+    assert isinstance(failing.error, OverflowError)
+    assert (add.error, add.result) == (None, 1)
+    assert log.add("ann", 1, now) == 1
+    assert events(log, "ann") == [ReplayCompleted(0), MeasurementAdded(1)]
+
+
+def test_an_interrupt_while_the_file_is_compacted_doubles_nothing(log: SqliteLog[Any]) -> None:
+    """What was added in the same group is committed, and is not added again."""
+
+    class Interrupted(_transactions._Apart):
+        def do_apart(self, database: Any) -> None:
+            raise KeyboardInterrupt
+
+    tasks = adds(log, "ann", "cyd")
+    with pytest.raises(KeyboardInterrupt):
+        log._transactions._run([*tasks, Interrupted()])
+    assert [task.done for task in tasks] == [True, True]
+
+
+def test_a_state_that_cannot_be_kept_leaves_no_gap(log: SqliteLog[Any]) -> None:
+    """The append is refused, and the next one stands in its place."""
+    many = [MeasurementAdded(number) for number in range(300)]
+    with pytest.raises(UnsupportedTypeError):
+        log.append("ann", many, expected_head=1, state=object())
+    assert log.append("ann", many, expected_head=1, state="kept") == 301
+    assert log.checkpoint("ann") is not None
+
+
+def test_a_grant_larger_than_any_log_is_kept(log: SqliteLog[Any]) -> None:
+    """SQLite keeps no number above 2**63."""
+    log.append("ann", [ReplayCompleted(1)], expected_head=1, grant=Grant(room=2**80, until=-0.0))
+    assert log.overdue(0.0) == ["ann"]
+    assert log.position("ann") is not None
+
+
+def test_a_fork_that_is_interrupted_leaves_no_lock(log: SqliteLog[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python goes on with the fork all the same."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log._database, "before_fork", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _transactions._before_fork()
+    _transactions._after_fork(_transactions.Transactions.after_fork_in_parent)
+    _transactions._after_fork(_transactions.Transactions.after_fork_in_parent)
+    assert log.add("ann", 1, now) == 1
+    assert not _transactions._forks.locked()
+
+
+def test_an_applications_converters_are_its_own(log: SqliteLog[Any]) -> None:
+    """They are for its columns; nor may its connection belong to another thread."""
+    sqlite3.register_converter("INTEGER", lambda _: "converted")
+    try:
+        connection = sqlite3.connect(log.path, isolation_level=None, detect_types=sqlite3.PARSE_DECLTYPES)
+        connection.execute("BEGIN IMMEDIATE")
+        joined = log.joined(connection)
+        assert joined.append("ann", [MeasurementAdded(1)], expected_head=1, state="s") == 2
+        assert list(joined.measurements("ann", range(1, 2))) == [1]
+        connection.close()
+    finally:
+        sqlite3.converters.pop("INTEGER")
+    connection = sqlite3.connect(log.path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    found: list[Exception] = []
+
+    def join() -> None:
+        try:
+            log.joined(connection)
+        except Exception as error:
+            found.append(error)
+
+    thread = Thread(target=join)
+    thread.start()
+    thread.join()
+    connection.close()
+    assert isinstance(found[0], (LogError, sqlite3.ProgrammingError))
+
+
+@pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan"), 1e7])
+def test_a_timeout_that_cannot_be_waited_for_is_refused(tmp_path: Path, timeout: float) -> None:
+    """SQLite would not wait at all."""
+    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+        SqliteLog[Any](tmp_path / "log.db", timeout=timeout)
+
+
 CODES = {
     sqlite3.SQLITE_BUSY: LogBusyError,
+    sqlite3.SQLITE_BUSY_SNAPSHOT: LogBusyError,
     sqlite3.SQLITE_FULL: LogFullError,
     sqlite3.SQLITE_READONLY: LogUnavailableError,
     sqlite3.SQLITE_NOTADB: LogUnavailableError,

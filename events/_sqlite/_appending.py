@@ -10,6 +10,9 @@ from events._sqlite._tasks import EVERY, Task, Writing, create, keep, real, set_
 
 RECORD = 'INSERT INTO holdover_events (stream, "offset", kind, recorded_at, checksum, data) VALUES (?, ?, ?, ?, ?, ?)'
 
+MOST = 2**62
+"""An offset that no stream reaches, and that SQLite can keep."""
+
 EventRow = tuple[str | None, bytes]
 
 
@@ -48,9 +51,11 @@ class Append(Task):
                 return 0
             stream = create(writing, self.stream)
         rows = [self._row(stream.id, offset, *event) for offset, event in enumerate(self.written, head)]
-        stream.head += len(rows)
-        if self.state is not None and stream.head - stream.checkpointed >= EVERY:
-            keep(writing, stream, stream.head, self.state())
+        after = head + len(rows)
+        state = self.state() if self.state is not None and after - stream.checkpointed >= EVERY else None
+        stream.head = after
+        if state is not None:
+            keep(writing, stream, after, state)
         writing.cursor.executemany(RECORD, rows)
         self._grant(writing, stream)
         writing.save(stream)
@@ -62,7 +67,7 @@ class Append(Task):
 
     def _grant(self, writing: Writing, stream: Stream) -> None:
         grant = self.grant
-        full_at = stream.head + grant.room
+        full_at = min(stream.head + grant.room, MOST)
         stream.granted_from, stream.issuer, stream.arrived_at = stream.head, self.issuer, None
         stream.full_at, stream.opens_to = (0, full_at) if grant.notes_arrival else (full_at, 0)
         stream.evicts_to = stream.head + 2 * min(len(grant.victims), EVERY) if grant.victims else 0

@@ -29,6 +29,11 @@ def translated(error: Exception, path: str, timeout: float, *, read_only: bool =
     code = getattr(error, "sqlite_errorcode", 0)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     detail = f"({error}; {name})"
+    if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return LogBusyError(
+            f"{path} was written to since this transaction first read it {detail}; nothing was recorded; roll it back, "
+            f"and begin the next with BEGIN IMMEDIATE"
+        )
     match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return LogBusyError(

@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
-from threading import Lock
+from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 MOST = 64
 """How many jobs share a transaction at most, so that none waits for long."""
+
+LONGEST = 0.02
+"""How many seconds a leader waits for others at most, however long the last commit took."""
 
 
 class Job:
@@ -26,6 +29,7 @@ class Job:
     done = False
     wake: Any = None
     following: "Job | None" = None
+    thread = 0
     leads = woken = abandoned = False
 
 
@@ -48,59 +52,67 @@ class GroupCommit(Generic[J]):
         self._run = run
         self._lock, self._enough = Lock(), Lock()
         self._enough.acquire()
-        self._turn = Lock()  # whoever holds it leads; it may be passed on to who waits
+        self._leader: int | None = None  # the thread, so that one that was interrupted is not taken for busy
         self._queue: deque[J] = deque()
         self._gathering = False
         self._expected, self._patience = 1, 0.0
 
     def enter(self) -> bool:
-        """Whether nobody else is at it or expected; then the caller may do something alone, and has to `leave`."""
-        return self._expected <= 1 and self._turn.acquire(blocking=False)
+        """Whether nobody else is at it or expected, so that the caller may go alone; to be called in a `try`."""
+        me = get_ident()
+        with self._lock:
+            if self._expected > 1 or self._leader not in (None, me):
+                return False
+            self._leader = me
+            return True
 
     def leave(self) -> None:
-        """The end of what was entered."""
-        if not self._queue:
-            self._turn.release()
-            if not self._queue or not self._turn.acquire(blocking=False):
+        """The end of what was entered, if it was; to be called in the `finally` of that."""
+        with self._lock:
+            if self._leader != get_ident():
                 return
-        self._expected = 1 + len(self._queue)  # somebody has come meanwhile
+            if not self._queue:
+                self._leader = None
+                return
+            self._expected = 1 + len(self._queue)  # somebody has come meanwhile
         self._hand_over()
 
     def submit(self, job: J) -> Any:
         """Do the job together with others; its result once all is committed, or what it raised."""
-        with self._lock:
-            if waiting := not self._turn.acquire(blocking=False):
-                job.wake = Lock()
+        me = get_ident()
+        try:
+            with self._lock:
+                if waiting := self._leader not in (None, me):
+                    self._enqueue(job, me)
+                else:
+                    self._leader = me
+            if waiting:
                 job.wake.acquire()
-                self._queue.append(job)
-                if self._gathering and len(self._queue) + 1 >= self._expected:
-                    self._gathering = False
-                    self._enough.release()
-        if waiting:
-            self._wait(job)
-        if not waiting or job.leads:
-            self._lead(job)
+                _wake(job.following)
+            if not waiting or job.leads:
+                self._lead(job)
+        except BaseException:  # an interrupt: nobody must wait for a thread that has gone
+            self._abandon(job)
+            raise
         if job.error is not None:
             raise job.error
         return job.result
 
-    def _wait(self, job: J) -> None:
-        try:
-            job.wake.acquire()
-            if job.following is not None:
-                _wake(job.following)
-        except BaseException:  # an interrupt: nobody must wait for a thread that has gone
-            self._abandon(job)
-            raise
+    def _enqueue(self, job: J, me: int) -> None:
+        job.thread, job.wake = me, Lock()
+        job.wake.acquire()
+        self._queue.append(job)
+        if self._gathering and len(self._queue) + 1 >= self._expected:
+            self._gathering = False
+            self._enough.release()
 
     def _abandon(self, job: J) -> None:
         """The job's thread does not wait any more; what it was to do for others is done now, or by who wakes it."""
         job.abandoned = True
         with self._lock, suppress(ValueError):
             self._queue.remove(job)
-        if job.leads:
-            self._hand_over()
-        elif job.woken and job.following is not None:
+        self._hand_over()
+        if job.woken or job.wake is None:
             _wake(job.following)
 
     def _lead(self, job: J) -> None:
@@ -113,20 +125,19 @@ class GroupCommit(Generic[J]):
                     group.append(self._queue.popleft())
             began = perf_counter()
             self._run(group)
-            self._patience = (perf_counter() - began) / 2
+            self._patience = min((perf_counter() - began) / 2, LONGEST)
         except BaseException:
             left = [one for one in group[1:] if not one.done]
-            group = [one for one in group if one.done or one is job]
+            group = [job, *(one for one in group[1:] if one.done)]
             with self._lock:
                 self._queue.extendleft(reversed(left))
             raise
         finally:
+            for one, following in pairwise(group):
+                one.following = following  # each wakes the next: all at once would fight for the interpreter
             self._expected = len(group) + len(self._queue)
             self._hand_over()
-            for one, following in pairwise(group[1:]):
-                one.following = following  # each wakes the next: all at once would fight for the interpreter
-            if len(group) > 1:
-                _wake(group[1])
+            _wake(job.following)
 
     def _gather(self) -> None:
         """Wait until as many have come as the last time, or too long."""
@@ -141,23 +152,23 @@ class GroupCommit(Generic[J]):
                 self._enough.acquire(blocking=False)  # where they came at the very last moment
 
     def _hand_over(self) -> None:
-        """Make the first who waits the next leader."""
+        """Make the first who waits the next leader, where this thread leads."""
         with self._lock:
-            if not self._queue:
-                self._turn.release()
+            if self._leader != get_ident():
                 return
-            following = self._queue.popleft()
-            following.leads = True
+            following = self._queue.popleft() if self._queue else None
+            self._leader = None if following is None else following.thread
+            if following is not None:
+                following.leads = True
         _wake(following)
 
 
-def _wake(job: Job) -> None:
+def _wake(job: Job | None) -> None:
     """Wake its thread, and in place of one that has gone, the next."""
-    following: Job | None = job
-    while following is not None:
-        following.woken = True
+    while job is not None:
+        job.woken = True
         try:  # noqa: SIM105 - `suppress` costs several times as much
-            following.wake.release()
+            job.wake.release()
         except RuntimeError:  # woken twice, where two thought it was their turn; that does no harm
             pass
-        following = following.following if following.abandoned else None
+        job = job.following if job.abandoned else None

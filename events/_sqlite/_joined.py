@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from events._codec import Codec
@@ -79,12 +79,12 @@ class Transaction:
     @contextmanager
     def _plain(self) -> Iterator[sqlite3.Cursor]:
         """A cursor that gives plain tuples and texts, whatever rows and texts the application likes."""
-        cursor, text_factory = self._connection.cursor(), self._connection.text_factory
-        cursor.row_factory, self._connection.text_factory = None, str
+        text_factory = self._connection.text_factory
         try:
-            yield cursor
+            with closing(self._connection.cursor()) as cursor:
+                cursor.row_factory, self._connection.text_factory = None, str
+                yield cursor
         except FAILURES as error:
             raise self._database.translated(error) from error
         finally:
-            cursor.close()
             self._connection.text_factory = text_factory

@@ -27,6 +27,9 @@ M = TypeVar("M")
 
 Durability = Literal["full", "normal", "off"]
 
+LONGEST = 2_000_000
+"""Seconds that SQLite can wait at most; it takes more for none at all."""
+
 SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
 
@@ -85,6 +88,8 @@ class SqliteLog(Reading[M]):
             raise ValueError(f"durability must be 'full', 'normal' or 'off', not {durability!r}")
         if str(path) == ":memory:":
             raise ValueError("a SqliteLog is kept in a file; for one in memory, use MemoryLog")
+        if not 0 <= timeout <= LONGEST:
+            raise ValueError(f"timeout must be a number of seconds from 0 to {LONGEST:,}, not {timeout!r}")
         where = os.path.realpath(os.fspath(path))
         codec = Codec(types, lenient=lenient)
         self._database = Database(Opening(where, SYNCHRONOUS[durability], timeout, read_only, vfs))

@@ -17,13 +17,13 @@ CHUNK = 1024
 """How many rows are read at a time, so that no read lasts long and no transaction stays open between them."""
 
 _EVENTS = """
-    SELECT "offset", kind, recorded_at, checksum, data FROM holdover_events
+    SELECT +"offset", +kind, +recorded_at, +checksum, +data FROM holdover_events
     WHERE stream = ? AND "offset" >= ? AND "offset" < ? {} ORDER BY "offset" LIMIT ?
 """
 EVENTS, CONTROLS = _EVENTS.format(""), _EVENTS.format("AND kind IS NOT NULL")
 
 CHECKPOINT = """
-    SELECT "offset", checksum, data FROM holdover_checkpoints
+    SELECT +"offset", +checksum, +data FROM holdover_checkpoints
     WHERE stream = ? AND "offset" <= ? ORDER BY "offset" DESC LIMIT 1
 """
 

@@ -91,10 +91,11 @@ _NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name 
 _kept = attrgetter(*_NAMES)
 _changing = attrgetter(*_NAMES[2:])
 _COLUMNS = ", ".join(_NAMES)
+_BARE = ", ".join(f"+{name}" for name in _NAMES)  # without declared types, for which an application may have converters
 _HEAD = 'coalesce((SELECT max("offset") + 1 FROM holdover_events WHERE stream = holdover_streams.id), start)'
 
-_FIND = f"SELECT {_COLUMNS}, checksum, {_HEAD} FROM holdover_streams WHERE name = ?"
-_LIST = f"SELECT {_COLUMNS}, checksum FROM holdover_streams WHERE "
+_FIND = f"SELECT {_BARE}, +checksum, {_HEAD} FROM holdover_streams WHERE name = ?"
+_LIST = f"SELECT {_BARE}, +checksum FROM holdover_streams WHERE "
 _INSERT = f"INSERT INTO holdover_streams ({_COLUMNS}, checksum) VALUES ({', '.join('?' * (len(_NAMES) + 1))})"
 _UPDATE = f"UPDATE holdover_streams SET {', '.join(f'{name} = ?' for name in _NAMES[2:])}, checksum = ? WHERE id = ?"
 

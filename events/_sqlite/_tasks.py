@@ -118,4 +118,4 @@ def set_due(writing: Writing, stream: Stream, due_at: float | None) -> None:
 
 def real(number: float | None) -> float | None:
     """A number as SQLite gives it back, so that checksums fit."""
-    return None if number is None else float(number)
+    return None if number is None else float(number) + 0.0

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from weakref import WeakSet
@@ -57,9 +58,9 @@ class Transactions:
             Its offset, or None where it has to go the long way, or cannot be added.
         """
         group = self._group
-        if not group.enter():
-            return None
         try:
+            if not group.enter():
+                return None
             stream = self._known.get(name)
             if stream is None or stream.head >= stream.full_at or stream.issuer != issuer:
                 return None
@@ -94,7 +95,11 @@ class Transactions:
     def before_fork(self) -> None:
         """Let who writes come to an end, and nobody begin; close the connections."""
         self._at_work.acquire()
-        self._database.before_fork()
+        try:
+            self._database.before_fork()
+        except BaseException:  # an interrupt, which does not keep Python from forking
+            self.after_fork_in_parent()
+            raise
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -124,6 +129,7 @@ class Transactions:
         if len(tasks) > 1 and not busy and not isinstance(error, LogClosedError):
             for task in tasks:
                 self._run([task])
+                task.done = True
             return
         for task in tasks:
             task.error = self._database.translated(error) if isinstance(error, FAILURES) else error
@@ -132,24 +138,26 @@ class Transactions:
         """Whether the tasks were done in one statement, where they are all adds to streams well known."""
         values: list[object] = []
         count = 0
-        for number, task in enumerate(tasks):
-            rows = task.put_rows(values, self._known)
-            if not rows:
-                self._forget(tasks[:number])
-                return False
-            count += rows
-        statement = self._statements.get(count)
-        if statement is None:
-            statement = self._statements[count] = ADD + ", ".join([IF_UNCHANGED] * count)
-        connection = self._database.writer()
-        before = connection.total_changes
+        connection: sqlite3.Connection | None = None
+        before = 0
         try:
+            for number, task in enumerate(tasks):
+                rows = task.put_rows(values, self._known)
+                if not rows:
+                    self._forget(tasks[:number])
+                    return False
+                count += rows
+            statement = self._statements.get(count)
+            if statement is None:
+                statement = self._statements[count] = ADD + ", ".join([IF_UNCHANGED] * count)
+            connection = self._database.writer()
+            before = connection.total_changes
             connection.execute(statement, values)
         except sqlite3.IntegrityError:  # another process has written to one of the streams
             self._forget(tasks)
             return False
         except BaseException as error:
-            if isinstance(error, Exception) or connection.total_changes == before:
+            if isinstance(error, Exception) or connection is None or connection.total_changes == before:
                 self._forget(tasks)
             else:  # an interrupt that came when all was done
                 _mark_done(tasks)
@@ -160,6 +168,7 @@ class Transactions:
         apart = [task for task in tasks if isinstance(task, _Apart)]
         if together := [task for task in tasks if not isinstance(task, _Apart)]:
             self._transact_together(together)
+            _mark_done(together)
         for task in apart:
             try:
                 task.do_apart(self._database)
@@ -175,12 +184,15 @@ class Transactions:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for task in tasks:
-                task.error = None
+                task.error, before = None, connection.total_changes
                 try:
                     task.result = task.do(writing)
                 except FAILURES:
                     raise
-                except Exception as error:  # it has written nothing
+                except Exception as error:
+                    if connection.total_changes != before:
+                        raise
+                    self._forget([task])
                     task.error = error
             staged = True
             connection.execute("COMMIT")
@@ -233,15 +245,22 @@ _all: "WeakSet[Transactions]" = WeakSet()
 _held: list[Transactions] = []
 
 
+_forks = Lock()
+"""One thread forks at a time."""
+
+
 def _before_fork() -> None:
-    _held[:] = _all
-    for transactions in _held:
+    _forks.acquire()
+    for transactions in list(_all):
         transactions.before_fork()
+        _held.append(transactions)
 
 
 def _after_fork(go_on: Callable[[Transactions], None]) -> None:
     while _held:
         go_on(_held.pop())
+    with suppress(RuntimeError):  # where an interrupt came before it was taken
+        _forks.release()
 
 
 getattr(os, "register_at_fork", lambda **_: None)(  # where there are forks at all
