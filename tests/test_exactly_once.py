@@ -1,6 +1,7 @@
 """`complete(connection=...)`: results and the committed offset are saved together, or not at all."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Clock
 
-from events import LogBusyError, MemoryLog, SqliteLog
+from events import LogBusyError, LogUnavailableError, MemoryLog, SqliteLog
 from statemachine import (
     BufferConfig,
     FrozenSnapshot,
@@ -211,6 +212,24 @@ def test_a_connection_that_cannot_be_joined_is_refused(
         with pytest.raises(InvalidArgumentError, match="only one file commits as a whole"):
             frozen.complete(connection=other)
         other.close()
+    assert buffer.state("ann").phase == "replaying"
+
+
+def test_a_connection_whose_own_file_is_gone_is_told(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say whether it was the log's."""
+
+    def gone(*_: str) -> bool:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    frozen = begun(buffer)
+    application.execute("BEGIN IMMEDIATE")
+    with monkeypatch.context() as patched:
+        patched.setattr(os.path, "samefile", gone)
+        with pytest.raises(LogUnavailableError, match="is gone"):
+            frozen.complete(connection=application)
+    application.rollback()
     assert buffer.state("ann").phase == "replaying"
 
 
