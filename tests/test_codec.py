@@ -146,6 +146,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(VALUES)
 def test_what_goes_in_comes_out(value: Any) -> None:
     """Every kept kind, nested in any way."""
@@ -153,6 +154,7 @@ def test_what_goes_in_comes_out(value: Any) -> None:
     assert same(codec.decode(codec.encode(value)), value)
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(VALUES)
 def test_an_event_comes_out_as_it_went_in(value: Any) -> None:
     """With whatever is in its fields, and the time at which it arrived."""

@@ -74,7 +74,7 @@ class TwoProcessesSpec(SqliteSpec):
 TestSqliteSpec = SqliteSpec.TestCase
 TestTwoProcesses = TwoProcessesSpec.TestCase
 TestSqliteSpec.settings = TestTwoProcesses.settings = settings(
-    max_examples=300 if LONG else 8, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=300 if LONG else 6, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
