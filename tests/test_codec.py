@@ -18,7 +18,7 @@ import hypothesis.strategies as st
 import msgpack  # type: ignore[import-untyped]
 import pytest
 from attrs import field, frozen
-from hypothesis import example, given
+from hypothesis import example, given, settings
 
 from events import Event, MeasurementAdded, MeasurementsEvicted, SnapshotBegun
 from events._codec import BUFFER, DEPTH, Codec
