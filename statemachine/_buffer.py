@@ -195,18 +195,7 @@ class ReplayBuffer(Pruning[M]):
             <FrozenSnapshot of user 'ann', version 1: 1 measurements in [0, 1)>
         """
         self._touch(user_id, version)
-        state = self._record(user_id, FinalizeSnapshot(self._now(), version)).after
-        assert state.frozen_offset is not None  # as in every state but idle
-        return FrozenSnapshot(
-            user_id=user_id,
-            version=state.version,
-            start=state.committed,
-            stop=state.frozen_offset,
-            timestamp=state.timestamp,
-            offsets=state.frozen_offsets,
-            log=self._log,
-            owner=self,
-        )
+        return self._frozen(user_id, self._record(user_id, FinalizeSnapshot(self._now(), version)).after)
 
     def complete_replay(self, user_id: str, version: int | None = None, *, connection: Any = None) -> None:
         """Commit the replay: the frozen measurements leave the buffer, and nothing else does.
@@ -395,6 +384,20 @@ class ReplayBuffer(Pruning[M]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _frozen(self, user_id: str, state: BufferState) -> FrozenSnapshot[M]:
+        """What the snapshot in progress has frozen."""
+        assert state.frozen_offset is not None  # as in every state but idle
+        return FrozenSnapshot(
+            user_id=user_id,
+            version=state.version,
+            start=state.committed,
+            stop=state.frozen_offset,
+            timestamp=state.timestamp,
+            offsets=state.frozen_offsets,
+            log=self._log,
+            owner=self,
+        )
 
     def _take_over(self) -> list[str]:
         """Abort what another process has left in progress; the users whose rollback is to be run."""

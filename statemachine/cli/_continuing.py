@@ -36,22 +36,13 @@ class ContinuingBuffer(ReplayBuffer[Row]):
     def finalize_snapshot(self, user_id: str, version: int | None = None) -> FrozenSnapshot[Row]:
         """See `ReplayBuffer.finalize_snapshot`; where that was done already, its measurements are handed out again."""
         state = self.state(user_id)
-        if state.phase != "replaying" or state.frozen_offset is None:
+        if state.phase != "replaying":
             try:
                 return super().finalize_snapshot(user_id, version)
             except LogError:
                 self.leave(user_id)
                 raise
-        return FrozenSnapshot(
-            user_id=user_id,
-            version=state.version,
-            start=state.committed,
-            stop=state.frozen_offset,
-            timestamp=state.timestamp,
-            offsets=state.frozen_offsets,
-            log=self._log,
-            owner=self,
-        )
+        return self._frozen(user_id, state)
 
     def abort_snapshot(self, user_id: str, reason: str = "", version: int | None = None) -> None:
         """See `ReplayBuffer.abort_snapshot`; refused where it is to be left in progress."""
