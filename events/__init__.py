@@ -14,6 +14,7 @@ from events._errors import (  # noqa: E402
     LogError,
     LogFullError,
     LogUnavailableError,
+    OutcomeUnknownError,
     TruncatedError,
     UnknownTypeError,
     UnsupportedTypeError,
@@ -43,6 +44,7 @@ from events._log import (  # noqa: E402
 )
 from events._memory import MemoryLog  # noqa: E402
 from events._offsets import Offsets  # noqa: E402
+from events._postgres import PostgresLog  # noqa: E402
 from events._schema import Schema, Unregistered, UnregisteredEvent  # noqa: E402
 from events._sqlite import Durability, SqliteLog  # noqa: E402
 from events._tail import Tail  # noqa: E402
@@ -70,7 +72,9 @@ __all__ = [
     "MeasurementsEvicted",
     "MemoryLog",
     "Offsets",
+    "OutcomeUnknownError",
     "Position",
+    "PostgresLog",
     "Recorded",
     "ReplayCompleted",
     "ReplayParked",

@@ -46,11 +46,35 @@ class Deadlines:
         They stay due until `set` says otherwise.
         """
         with self._lock:
-            passed: list[tuple[float, int, str]] = []
-            while self._heap and self._heap[0][0] <= now:
-                entry = heapq.heappop(self._heap)
-                if self._current.get(entry[2]) is entry:
-                    passed.append(entry)
-            for entry in passed:
-                heapq.heappush(self._heap, entry)
+            passed = self._take(now)
+            self._give_back(passed)
             return [stream for _, _, stream in passed]
+
+    def next(self, now: float) -> float | None:
+        """The earliest deadline after `now`; None where there is none.
+
+        Example:
+            >>> deadlines = Deadlines()
+            >>> deadlines.set("ann", 30.0); deadlines.set("bob", 300.0)
+            >>> deadlines.next(30.0), deadlines.next(300.0)
+            (300.0, None)
+        """
+        with self._lock:
+            passed = self._take(now)
+            while self._heap and self._current.get(self._heap[0][2]) is not self._heap[0]:
+                heapq.heappop(self._heap)
+            earliest = self._heap[0][0] if self._heap else None
+            self._give_back(passed)
+            return earliest
+
+    def _take(self, now: float) -> list[tuple[float, int, str]]:
+        passed: list[tuple[float, int, str]] = []
+        while self._heap and self._heap[0][0] <= now:
+            entry = heapq.heappop(self._heap)
+            if self._current.get(entry[2]) is entry:
+                passed.append(entry)
+        return passed
+
+    def _give_back(self, passed: list[tuple[float, int, str]]) -> None:
+        for entry in passed:
+            heapq.heappush(self._heap, entry)

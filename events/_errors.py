@@ -62,3 +62,7 @@ class LogUnavailableError(LogError):
 
 class LogDamagedError(LogError):
     """What is kept is not what was recorded: the file was cut, overwritten, or changed by something else."""
+
+
+class OutcomeUnknownError(LogUnavailableError):
+    """The connection was lost while something was being recorded: it is there as a whole or not at all. Look first."""

@@ -1,6 +1,7 @@
 """What a log promises: the `EventLog` protocol and the values it speaks in. Must not know any one log."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from attrs import field, frozen
@@ -96,6 +97,7 @@ class EventLog(Protocol[M]):
         keeps_history: False where committed history should be truncated as soon as possible.
         tails: for logs in this process's memory, stream to `Tail`: callers may add to it directly, which saves a call.
             Other logs have an empty one.
+        clock: tells the time by which deadlines are best measured: for a log of several machines the server's.
     """
 
     @property
@@ -103,6 +105,9 @@ class EventLog(Protocol[M]):
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]: ...  # pragma: no cover - a declaration
+
+    @property
+    def clock(self) -> Clock: ...  # pragma: no cover - a declaration
 
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """Append one `MeasurementAdded` within the stream's grant; its offset, or None where that does not allow it."""
@@ -178,6 +183,26 @@ class EventLog(Protocol[M]):
         """The streams whose grant's `due_at` is not after `now`, earliest first, and of equal ones the longest waiting.
 
         It costs as much as there are of them.
+        """
+
+    def next_due(self, now: float) -> float | None:
+        """The earliest of the grants' `due_at` that are after `now`; None where there is none."""
+
+    def claim(self, now: float, until: float, most: int) -> list[str]:
+        """As `due`, for workers that share the streams: each is given to one of them, and to nobody else until a time.
+
+        It eases the work, and decides nothing: whoever then appends first has it. An append ends the claim.
+
+        Parameters:
+            now: as for `due`.
+            until: the time (seconds) from which others are given it, too, should nothing be appended.
+            most: how many streams at most. A log that is not for several machines may note no claims, and give all.
+        """
+
+    def waking(self, wake: Callable[[], object]) -> AbstractContextManager[object]:
+        """A context in which `wake` is called, in some thread, when a stream has become due or will within a minute.
+
+        A log that cannot tell calls it never, so look now and then, too.
         """
 
     def shelved(self) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from events._alone import Alone
 from events._clocks import Clock, time_of
 from events._deadlines import Deadlines
 from events._errors import ConflictError, TruncatedError
@@ -18,7 +19,7 @@ CHUNK = 1024
 """How many slots a reader copies at a time, so that no lock is held while its caller works on them."""
 
 
-class MemoryLog(Generic[M]):
+class MemoryLog(Alone, Generic[M]):
     """An `EventLog` in memory: fast, and gone with the process.
 
     A measurement costs one list slot. Streams have a lock each, held for an append or for copying a chunk of a read.
@@ -229,6 +230,10 @@ class MemoryLog(Generic[M]):
     def due(self, now: float) -> list[str]:
         """See `EventLog.due`."""
         return self._due.due(now)
+
+    def next_due(self, now: float) -> float | None:
+        """See `EventLog.next_due`."""
+        return self._due.next(now)
 
     def shelved(self) -> list[str]:
         """See `EventLog.shelved`."""

@@ -1,6 +1,5 @@
 """`ReplayBuffer`: the public shell. Checks arguments, reads the clock, calls hooks; must not decide anything itself."""
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -46,7 +45,8 @@ class ReplayBuffer(Pruning[M]):
     Parameters:
         log: where the events are kept; a new `MemoryLog` if omitted.
         config: bounds and timeouts.
-        clock: gives the time in seconds; deadlines are measured by it.
+        clock: gives the time in seconds; deadlines are measured by it. The log's own if omitted: `time.time`, or the
+            server's time for a log that several machines share.
         on_abort: the application's rollback, called with user id, version and reason while the user is in `aborting`.
             If it raises, the user stays there and the sweep (`expire_overdue`) tries again. It may be called again for
             the same version, so it should be idempotent.
@@ -72,7 +72,7 @@ class ReplayBuffer(Pruning[M]):
         log: EventLog[M] | None = None,
         config: BufferConfig = BufferConfig(),
         *,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
         on_abort: AbortHook | None = None,
         on_evict: EvictHook | None = None,
         take_over: bool = False,

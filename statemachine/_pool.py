@@ -16,10 +16,11 @@ class Pool:
     Parameters:
         work: called with a user, in one of the threads; what it raises is logged.
         workers: how many threads.
+        freed: called once the thread is free again, where the work has given something.
     """
 
-    def __init__(self, work: Callable[[str], object], workers: int) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[str], object], workers: int, freed: Callable[[], object] = lambda: None) -> None:
+        self._work, self._freed = work, freed
         self._changed = Condition()
         self._queue: deque[str] = deque()
         self._threads: set[Thread] = set()
@@ -44,6 +45,12 @@ class Pool:
     def queued(self) -> int:
         """How many users wait."""
         return len(self._queue)
+
+    @property
+    def idle(self) -> int:
+        """For how many more users there are threads."""
+        with self._changed:
+            return max(0, len(self._threads) - len(self._busy) - len(self._queue))
 
     def has(self, thread: Thread) -> bool:
         """Whether it is one of the pool's threads."""
@@ -90,14 +97,17 @@ class Pool:
     def _run(self) -> None:
         me = current_thread()
         while (user_id := self._next(me)) is not None:
+            given: object = None
             try:
-                self._work(user_id)
+                given = self._work(user_id)
             except BaseException:  # a hook may raise anything, and one user must not cost the pool a thread
                 logger.exception("working on user %r failed", user_id)
             finally:
                 with self._changed:
                     self._busy.discard(me)
                     self._changed.notify_all()
+            if given:
+                self._freed()
 
     def _next(self, me: Thread) -> str | None:
         with self._changed:

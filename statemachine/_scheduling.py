@@ -1,6 +1,7 @@
 """`Scheduling`: which users are due for a replay, and which are to wait. Must not run any replay."""
 
 from collections.abc import Iterator
+from math import inf
 from typing import TypeVar
 
 from statemachine._decide import Park, Release, ScheduleRetry
@@ -9,6 +10,9 @@ from statemachine._reading import Reading
 from statemachine.due import MOST_SECONDS
 
 M = TypeVar("M")
+
+CLAIM = 10.0
+"""Seconds for which a worker has a due user to itself, to begin its replay."""
 
 
 class Scheduling(Reading[M]):
@@ -37,6 +41,18 @@ class Scheduling(Reading[M]):
         self._check_open()
         now = self._now()
         return (user_id for user_id in self._log.due(now) if self._journal.is_due(user_id, now))
+
+    def _claimed(self, most: int) -> list[str]:
+        """Users who may be due, for workers that share the log with others: nobody else is given them for now."""
+        self._check_open()
+        now = self._now()
+        return self._log.claim(now, now + CLAIM, most)
+
+    def _next_due_in(self) -> float:
+        """In how many seconds the next user is due; `inf` if none is."""
+        now = self._now()
+        due_at = self._log.next_due(now)
+        return inf if due_at is None else due_at - now
 
     def schedule_retry(self, user_id: str, retry_at: float, version: int | None = None) -> None:
         """After a failed replay: not again before `retry_at`, and then whatever `BufferConfig.due` says.

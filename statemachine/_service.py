@@ -15,6 +15,9 @@ from statemachine._run import ReplayResult
 
 logger = logging.getLogger("holdover")
 
+LEAST = 0.001
+"""Seconds between two looks, at least, unless a worker or the log asks for one."""
+
 Replay = Callable[[str, Pool], ReplayResult | None]
 """Replays a due user in a thread of the pool given; None where there was nothing to do."""
 
@@ -49,7 +52,7 @@ class Service:
         self._buffer, self._keeper, self._replay, self._interval = buffer, keeper, replay, interval
         self._wake, self._asked_to_end, self._end = Event(), Event(), float("inf")
         self.abandoned: list[str] = []
-        self._pool = Pool(self._work, workers)
+        self._pool = Pool(self._work, workers, self._freed)
         self._sweeper = Thread(target=self._sweep, name="holdover-sweeper", daemon=True)
         self._thread = Thread(target=self._serve, name="holdover-manager", daemon=True)
 
@@ -87,30 +90,38 @@ class Service:
         """Whether it is one of its threads, which cannot wait for its end."""
         return thread in (self._thread, self._sweeper) or self._pool.has(thread)
 
-    def _work(self, user_id: str) -> None:
-        if self._replay(user_id, self._pool) and not self._pool.queued:
-            self._wake.set()  # at once for the next; where nothing can be done, only after the interval
+    def _work(self, user_id: str) -> ReplayResult | None:
+        return self._replay(user_id, self._pool)
+
+    def _freed(self) -> None:
+        """A replay has ended, so ask at once for the next; where nothing could be done, only after the interval."""
+        if not self._pool.queued:
+            self._wake.set()
 
     def _serve(self) -> None:
         try:
-            while not self.is_stopping:
-                try:
-                    self._look()
-                except BufferClosedError:
-                    return
-                except BaseException:  # a hook may raise anything, and this thread is not the one to end
-                    logger.exception("looking for due users failed; the next look is in %s s", self._interval)
-                self._wake.wait(self._interval)
-                self._wake.clear()
+            with self._buffer._log.waking(self._wake.set):
+                while not self.is_stopping:
+                    pause = self._interval
+                    try:
+                        pause = self._look()
+                    except BufferClosedError:
+                        return
+                    except BaseException:  # a hook may raise anything, and this thread is not the one to end
+                        logger.exception("looking for due users failed; the next look is in %s s", self._interval)
+                    self._wake.wait(pause)
+                    self._wake.clear()
         finally:
             self._asked_to_end.set()
             self.abandoned = [result.user_id for result in self._keeper.drain(self._pool, lambda: self._end)]
             self._sweeper.join(None if self._end == float("inf") else max(0.0, self._end - time.monotonic()))
 
-    def _look(self) -> None:
+    def _look(self) -> float:
+        """Feed the pool; in how many seconds to look again."""
         self._keeper.look(self._pool, others=True)
-        if not self._pool.queued:
-            self._pool.put(self._buffer.ready())
+        if self._pool.idle and not self._pool.queued:
+            self._pool.put(self._buffer._claimed(self._pool.idle))
+        return max(LEAST, min(self._interval, self._buffer._next_due_in()))
 
     def _sweep(self) -> None:
         while not self.is_stopping:

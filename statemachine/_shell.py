@@ -40,7 +40,7 @@ class Shell(Generic[M]):
         self,
         log: EventLog[M],
         config: BufferConfig,
-        clock: Clock,
+        clock: Clock | None,
         on_abort: AbortHook | None,
         on_evict: EvictHook | None,
     ) -> None:
@@ -51,7 +51,7 @@ class Shell(Generic[M]):
         for name, hook in (("clock", clock), ("on_abort", on_abort), ("on_evict", on_evict)):
             if hook is not None and not callable(hook):
                 raise InvalidArgumentError(f"{name} must be a function, not {hook!r}")
-        self._log, self._clock, self._on_evict = log, clock, on_evict
+        self._log, self._clock, self._on_evict = log, log.clock if clock is None else clock, on_evict
         self._journal = ObservedJournal(log, config, hand_over=on_evict is not None, now=self._arrival)
         self._meter = Meter()
         self._observe(self._meter.observe)

@@ -1,6 +1,6 @@
 """What the manager's tests share: a buffer with a clock, a manager that tells its results, and its threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import Queue
 from threading import Event, Semaphore, Thread
 from threading import enumerate as threads
@@ -22,10 +22,10 @@ class Watched(ReplayBuffer[Any]):
         super().__init__(*arguments, **options)
         self.asked, self.times_asked = Semaphore(0), 0
 
-    def ready(self) -> Iterator[str]:
+    def _claimed(self, most: int) -> list[str]:
         self.times_asked += 1
         self.asked.release()
-        return super().ready()
+        return super()._claimed(most)
 
 
 class Rig:

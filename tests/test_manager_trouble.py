@@ -72,11 +72,11 @@ def test_a_look_or_a_sweep_that_raises_is_not_the_last(error: BaseException, cap
     """Whatever it raises is logged, and the manager goes on."""
 
     class Broken(Watched):
-        def ready(self) -> Any:
+        def _claimed(self, most: int) -> list[str]:
             failures = looks.pop() if looks else None
             if failures:
                 raise failures
-            return super().ready()
+            return super()._claimed(most)
 
         def expire_overdue(self) -> list[str]:
             if sweeps:

@@ -4,12 +4,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self, TypeVar
-from uuid import uuid4
 
 from events._clocks import Clock
 from events._codec import Codec
-from events._errors import UnsupportedTypeError
 from events._events import Event
+from events._issuers import Issuers
 from events._log import NO_GRANT, Grant
 from events._schema import Schema
 from events._sqlite._adding import Add
@@ -95,8 +94,7 @@ class SqliteLog(Reading[M]):
         self._database = Database(Opening(where, SYNCHRONOUS[durability], timeout, read_only, vfs))
         super().__init__(self._database, codec)
         self._transactions = Transactions(self._database, codec)
-        self._issuers: list[tuple[Any, bytes]] = []
-        self._latest_issuer = None, self._issuer(None)
+        self._issuers = Issuers(codec)
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]:
@@ -110,9 +108,7 @@ class SqliteLog(Reading[M]):
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""
         data = self._codec.encode(measurement)
-        known, by = self._latest_issuer
-        if known is not issuer:
-            by = self._issuer(issuer)
+        by = self._issuers.of(issuer)
         offset = self._transactions.add_alone(stream, data, clock, by)
         if offset is None:
             offset = self._do(Add(stream, (data,), clock, by, self._codec))
@@ -121,7 +117,7 @@ class SqliteLog(Reading[M]):
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add_many`."""
         batch = [self._codec.encode(measurement) for measurement in measurements]
-        offset: int | None = self._do(Add(stream, batch, clock, self._issuer(issuer), self._codec))
+        offset: int | None = self._do(Add(stream, batch, clock, self._issuers.of(issuer), self._codec))
         return offset
 
     def append(
@@ -137,7 +133,7 @@ class SqliteLog(Reading[M]):
         """See `EventLog.append`."""
         rows = [event_row(self._codec, event) for event in events]
         encoded = None if state is None else (lambda: self._codec.encode(state))
-        issuer = self._issuer(grant.issuer)
+        issuer = self._issuers.of(grant.issuer)
         head: int = self._do(Append(stream, rows, expected_head, grant, issuer, at, encoded))
         return head
 
@@ -168,18 +164,6 @@ class SqliteLog(Reading[M]):
     def _do(self, task: Task) -> Any:
         return self._transactions.do(task)
 
-    def _issuer(self, issuer: Any) -> bytes:
-        """The issuer as it can be told to other processes; one that cannot is told apart from all others."""
-        encoded = next((encoded for known, encoded in self._issuers if known == issuer), b"")
-        if not encoded:
-            try:
-                encoded = self._codec.encode(issuer)
-            except UnsupportedTypeError:
-                encoded = b"\xc1" + uuid4().bytes  # which no encoded value begins with
-            self._issuers.append((issuer, encoded))
-        self._latest_issuer = issuer, encoded
-        return encoded
-
 
 class JoinedLog(SqliteLog[M]):
     """A `SqliteLog` within an application's open transaction: all it reads and writes is part of that.
@@ -192,7 +176,7 @@ class JoinedLog(SqliteLog[M]):
     def __init__(self, log: SqliteLog[M], transaction: Transaction) -> None:
         Reading.__init__(self, transaction, log._codec)
         self._transaction = transaction
-        self._issuers, self._latest_issuer = log._issuers, log._latest_issuer
+        self._issuers = log._issuers
 
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""

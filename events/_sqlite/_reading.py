@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
+from events._alone import Alone
 from events._codec import Codec
 from events._errors import LogDamagedError, TruncatedError, UnknownTypeError
 from events._events import MeasurementAdded, Recorded
@@ -38,7 +39,7 @@ TIMES = """
 """
 
 
-class Reading(Generic[M]):
+class Reading(Alone, Generic[M]):
     """The questions of a log.
 
     Parameters:
@@ -112,6 +113,11 @@ class Reading(Generic[M]):
     def due(self, now: float) -> list[str]:
         """See `EventLog.due`."""
         return self._names("due_at <= ? ORDER BY due_at, due_since", float(now))
+
+    def next_due(self, now: float) -> float | None:
+        """See `EventLog.next_due`."""
+        found = listed(self._source.fetch, "due_at > ? ORDER BY due_at LIMIT 1", (float(now),), self.path)
+        return found[0].due_at if found else None
 
     def shelved(self) -> list[str]:
         """See `EventLog.shelved`."""

@@ -1,7 +1,6 @@
 """`AsyncReplayBuffer`: a `ReplayBuffer` for coroutines. Decides nothing: it only sees to threads and cancellation."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -60,7 +59,7 @@ class AsyncReplayBuffer(Asking[M]):
         log: EventLog[M] | None = None,
         config: BufferConfig = BufferConfig(),
         *,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
         on_abort: AbortHook | None = None,
         on_evict: EvictHook | None = None,
         take_over: bool = False,

@@ -1,0 +1,254 @@
+"""`PostgresLog`: streams in one PostgreSQL database. Must not know what events mean."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from events._clocks import Clock, time_of
+from events._codec import Codec
+from events._errors import LogError
+from events._events import Event
+from events._issuers import Issuers
+from events._log import NO_GRANT, Grant
+from events._postgres._address import Address
+from events._postgres._clock import ServerClock
+from events._postgres._reading import Reading
+from events._postgres._rows import EventRow, name_of
+from events._postgres._statements import HORIZON, statements
+from events._postgres._writing import Add, Append, Keep, Truncate, append_parameters
+from events._schema import Schema
+from events._tail import Tail
+
+if TYPE_CHECKING:
+    from events._postgres._joined import Transaction
+
+M = TypeVar("M")
+
+EVERY = 256
+"""How many offsets lie between two checkpoints at least."""
+
+KNOWN = 100_000
+"""Of how many streams is remembered what was last seen of them."""
+
+LONGEST = 2_000_000
+"""Seconds that the server can wait at most."""
+
+
+class PostgresLog(Reading[M]):
+    """An `EventLog` in a PostgreSQL database, for any number of threads, processes and machines.
+
+    What `add`, `add_many` or `append` has returned for is committed, with the `synchronous_commit` that the server, the
+    role or the address says. Each is one statement on one user's row, so different users never wait for each other, and
+    it tells by itself whether there is room, so a process needs to know nothing of the others. Where the connection is
+    lost before the answer, it is found out whether it was done; it is not done twice. History is kept until it is
+    pruned.
+
+    It waits for the server, and tries again where that is safe, up to `timeout`. It has a pool of connections, made
+    when they are needed, by threads of that pool.
+
+    Parameters:
+        address: the database, as `postgresql://user:password@host:port/database` or in libpq's other form; what it
+            leaves out comes from libpq's environment variables. A password is never shown.
+        schema: the schema in which its tables are, and no others: letters, digits and underscores.
+        types: the types of measurements (attrs or dataclass types, or `Schema`s) and events of your own.
+        timeout: seconds to wait for the server, for a free connection, or for another transaction on the same user.
+        max_connections: how many connections there are at most; as many threads write at once.
+        migrate: whether to make the tables, or bring them up to date, where that is needed.
+        transaction_pooler: whether the address is that of a pooler that gives a connection for each transaction, such
+            as PgBouncer. Then nothing is kept in a connection: no prepared statements, no `LISTEN`, no timeouts.
+        notifies: whether those who listen are told at once of users who become due. Where it is off, as for servers
+            that cannot, workers find out by looking.
+        read_only: only look; everything that would write is refused.
+        lenient: give what is of a type that is not registered as `Unregistered` instead of an error, to look at.
+
+    Raises:
+        LogError: the server cannot be reached or refuses, or the tables are of a later version or not there.
+        ValueError: an argument makes no sense.
+        ImportError: psycopg is not installed.
+
+    Attributes:
+        path: the address, without the password.
+        schema: the schema.
+        clock: the server's time (seconds since 1970), by which machines whose own clocks are wrong agree.
+    """
+
+    keeps_history = True
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        schema: str = "holdover",
+        types: Iterable[type | Schema] = (),
+        timeout: float = 10.0,
+        max_connections: int = 10,
+        migrate: bool = True,
+        transaction_pooler: bool = False,
+        notifies: bool = True,
+        read_only: bool = False,
+        lenient: bool = False,
+    ) -> None:
+        if not schema.isidentifier() or not schema.isascii() or len(schema) > 63:
+            raise ValueError(f"schema must be up to 63 letters, digits and underscores, not {schema!r}")
+        if not 0 <= timeout <= LONGEST:
+            raise ValueError(f"timeout must be a number of seconds from 0 to {LONGEST:,}, not {timeout!r}")
+        if max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, not {max_connections!r}")
+        try:
+            from events._postgres._database import Database, Options
+            from events._postgres._opening import migrations
+        except ImportError as error:
+            raise ImportError(
+                f"PostgresLog needs psycopg and psycopg_pool: pip install 'holdover[postgres]' ({error})"
+            ) from None
+        codec = Codec(types, lenient=lenient)
+        self._database = Database(
+            Address.of(address), Options(schema, timeout, max_connections, read_only, transaction_pooler)
+        )
+        listens = notifies and not transaction_pooler
+        super().__init__(self._database, codec, statements(schema, notifies=notifies), ServerClock(), {})
+        self.schema, self._listens = schema, listens
+        self._issuers = Issuers(codec, lambda encoded: blake2b(encoded, digest_size=16).digest())
+        self._roomy: set[str] = set()
+        self._database.open(migrations(), may_migrate=migrate)
+        self._identity: str = self._database.fetch(self._statements.identity, {})[0][0]
+
+    @property
+    def tails(self) -> Mapping[str, Tail[M]]:
+        """Empty: nothing can be added but through the server."""
+        return MappingProxyType({})
+
+    @property
+    def clock(self) -> Clock:
+        """See `EventLog.clock`: the server's."""
+        return self._clock
+
+    def register(self, *types: type | Schema) -> None:
+        """See `EventLog.register`."""
+        self._codec.register(*types)
+
+    def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
+        """See `EventLog.add`."""
+        return self._add(stream, (measurement,), clock, issuer)
+
+    def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
+        """See `EventLog.add_many`."""
+        return self._add(stream, measurements, clock, issuer)
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        expected_head: int,
+        grant: Grant = NO_GRANT,
+        state: Any = None,
+        at: float | None = None,
+    ) -> int:
+        """See `EventLog.append`."""
+        rows = [EventRow.of(self._codec, event) for event in events]
+        parameters = append_parameters(stream, rows, expected_head, grant, self._issuers.of(grant.issuer), at)
+        parameters["notifies"] = grant.due_at is not None and grant.due_at <= self._clock() + HORIZON
+        head, checkpointed = self._attempt(Append(self._statements, self._fences, stream, expected_head, parameters))
+        self._note_room(stream, parameters["full_at"] > head)
+        if state is not None and head - checkpointed >= EVERY:
+            with suppress(LogError):  # the events are recorded, and the next append keeps one
+                self._attempt(Keep(self._statements, stream, head, self._codec.encode(state)))
+        return int(head)
+
+    def truncate(self, stream: str, before: int, state: Any) -> None:
+        """See `EventLog.truncate`."""
+        self._attempt(Truncate(self._statements, stream, before, self._codec.encode(state)))
+
+    def claim(self, now: float, until: float, most: int) -> list[str]:
+        """See `EventLog.claim`."""
+        claimed: list[str] = []
+        while len(claimed) < most:
+            rows = self._source.fetch(self._statements.claim, {"now": float(now), "until": float(until)})
+            if not rows:
+                break
+            claimed.append(name_of(rows[0][0]))
+        return claimed
+
+    @contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """See `EventLog.waking`."""
+        if not self._listens:
+            yield
+            return
+        from events._postgres._listening import listening
+
+        with listening(self._database, self._statements.channel, wake):
+            yield
+
+    def compact(self) -> None:
+        """See `EventLog.compact`: lets the server use the space again; it is not given back to the file system."""
+        for statement in self._statements.vacuum:
+            self._database.fetch(statement, {})
+
+    def joined(self, connection: Any) -> "JoinedLog[M]":
+        """See `EventLog.joined`. The connection is a `psycopg.Connection`."""
+        from events._postgres._joined import Transaction
+
+        return JoinedLog(self, Transaction(connection, self._database, self._statements, self._identity))
+
+    def close(self) -> None:
+        """See `EventLog.close`."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any) -> int | None:
+        batch = [self._codec.encode(measurement) for measurement in measurements]
+        if not batch:
+            return None
+        has_room = len(batch) == 1 and stream in self._roomy
+        add = Add(
+            self._statements, self._fences, stream, self._issuers.of(issuer), time_of(clock), batch, has_room=has_room
+        )
+        offset: int | None = self._attempt(add)
+        self._note_room(stream, offset is not None and offset + len(batch) < add.full_at)
+        return offset
+
+    def _note_room(self, stream: str, has_room: bool) -> None:
+        """What an add had better expect; it need not be so."""
+        if not has_room:
+            self._roomy.discard(stream)
+        elif stream not in self._roomy:
+            if len(self._roomy) >= KNOWN:
+                self._roomy.clear()
+            self._roomy.add(stream)
+
+    def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
+        return self._database.attempt(work)
+
+
+class JoinedLog(PostgresLog[M]):
+    """A `PostgresLog` within an application's open transaction: all it reads and writes is part of that.
+
+    Parameters:
+        log: the log.
+        transaction: the transaction.
+    """
+
+    def __init__(self, log: PostgresLog[M], transaction: "Transaction") -> None:
+        Reading.__init__(self, transaction, log._codec, log._statements, log._clock, {})
+        self._transaction = transaction
+        self._issuers, self._roomy = log._issuers, set()
+
+    def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
+        return self._transaction.attempt(work)
+
+    def compact(self) -> None:
+        """Nothing: that is not for a transaction."""
+
+    def close(self) -> None:
+        """Nothing: the transaction is the application's to end."""
