@@ -44,6 +44,7 @@ from events._log import (  # noqa: E402
 )
 from events._memory import MemoryLog  # noqa: E402
 from events._offsets import Offsets  # noqa: E402
+from events._on_loop import OnLoop  # noqa: E402
 from events._postgres import PostgresLog  # noqa: E402
 from events._schema import Schema, Unregistered, UnregisteredEvent  # noqa: E402
 from events._sqlite import Durability, SqliteLog  # noqa: E402
@@ -72,6 +73,7 @@ __all__ = [
     "MeasurementsEvicted",
     "MemoryLog",
     "Offsets",
+    "OnLoop",
     "OutcomeUnknownError",
     "Position",
     "PostgresLog",

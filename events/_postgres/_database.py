@@ -38,14 +38,16 @@ class Session(psycopg.Connection[Any]):
         """The rows that the statement gives."""
         cursor = self._cursor
         if cursor is None:
-            cursor = self._cursor = plain_cursor(self)
+            cursor = self._cursor = plain(psycopg.Cursor(self, row_factory=tuple_row))
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 
-def plain_cursor(connection: "psycopg.Connection[Any]") -> "psycopg.Cursor[Any]":
-    """A cursor that gives tuples, and sends each whole number as one of 8 bytes, whatever the connection likes."""
-    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+C = TypeVar("C", "psycopg.Cursor[Any]", "psycopg.AsyncCursor[Any]")
+
+
+def plain(cursor: C) -> C:
+    """A cursor that sends each whole number as one of 8 bytes, and takes answers as they are cheapest."""
     cursor.format = psycopg.pq.Format.BINARY
     cursor.adapters.register_dumper(int, Int8BinaryDumper)
     return cursor

@@ -189,7 +189,7 @@ class PostgresLog(Reading[M]):
             self._database.fetch(statement, {})
 
     def joined(self, connection: Any) -> "JoinedLog[M]":
-        """See `EventLog.joined`. The connection is a `psycopg.Connection`."""
+        """See `EventLog.joined`. The connection is a `psycopg.Connection`, or an `OnLoop` of an `AsyncConnection`."""
         from events._postgres._joined import Transaction
 
         return JoinedLog(self, Transaction(connection, self._database, self._statements, self._identity))

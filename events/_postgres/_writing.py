@@ -88,7 +88,8 @@ class Add:
             return None
         ((offset, full_at_or_fence, _),) = rows
         if offset is None:
-            self._fences[self._stream] = full_at_or_fence
+            if full_at_or_fence:
+                self._fences[self._stream] = full_at_or_fence
             return None
         self.full_at = full_at_or_fence
         return int(offset)

@@ -163,12 +163,13 @@ class AsyncReplayBuffer(Asking[M]):
     async def complete_replay(self, user_id: str, version: int | None = None, *, connection: Any = None) -> None:
         """Commit the replay; see `ReplayBuffer.complete_replay`.
 
-        With a `connection` it is used in a thread (`sqlite3.connect(..., check_same_thread=False)`).
+        The `connection` is a `psycopg.AsyncConnection` of this loop, or one that threads may use (psycopg's, or
+        `sqlite3.connect(..., check_same_thread=False)`).
 
         Cancelled, it is completed or not, and never in part. `state(user_id).replayed` tells; an abort is refused
         after a completion, so aborting is always safe.
         """
-        complete = partial(self._buffer.complete_replay, connection=connection)
+        complete = partial(self._buffer.complete_replay, connection=self._reach.connection(connection))
         await self._reach.call(user_id, complete, user_id, version)
 
     async def renew_lease(self, user_id: str, version: int | None = None) -> None:

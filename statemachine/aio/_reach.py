@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from events import MemoryLog
+from events import MemoryLog, OnLoop
 from statemachine._buffer import ReplayBuffer
 from statemachine._errors import ReplayBufferError
 from statemachine.aio._calls import Calls
@@ -50,6 +51,12 @@ class Reach:
         if self.is_inline(user_id):
             return function(*arguments)
         return await self.calls.at_once(function, *arguments)
+
+    def connection(self, connection: Any) -> Any:
+        """The connection as threads can use it; one of asyncio's has its coroutines run on the loop."""
+        if not iscoroutinefunction(getattr(connection, "execute", None)):
+            return connection
+        return OnLoop(connection, lambda awaitable: self.home.errand(awaitable).run())
 
     async def undo(self, user_id: str, function: Callable[..., object], *arguments: Any) -> None:
         """Clean up after an error or a cancellation, which matters more than what is raised here."""

@@ -121,7 +121,7 @@ class AsyncFrozenSnapshot(Generic[M]):
 
     async def complete(self, *, connection: Any = None) -> None:
         """Commit these measurements; see `AsyncReplayBuffer.complete_replay`."""
-        await self._call(partial(self.wrapped.complete, connection=connection))
+        await self._call(partial(self.wrapped.complete, connection=self._reach.connection(connection)))
 
     async def abort(self, reason: str = "") -> None:
         """Give the snapshot up; see `AsyncReplayBuffer.abort_snapshot`."""
