@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import postgres
 import pytest
 from click.testing import CliRunner
 
@@ -15,8 +16,11 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_its_code_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every Python snippet runs as it stands."""
+    """Every Python snippet runs as it stands, but for a server's address."""
     monkeypatch.chdir(tmp_path)
+    if "PostgresLog" in snippet:
+        snippet = re.sub(r'"postgresql://.*?"', repr(postgres.address()), snippet)
+        snippet = snippet.replace('schema="holdover"', f"schema={postgres.new_schema()!r}")
     names: dict[str, object] = {"__name__": "readme"}
     exec(compile(snippet, "README.md", "exec"), names)
     assert len(names) > 2
