@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
@@ -15,6 +16,7 @@ from events import (
     Grant,
     MeasurementAdded,
     MeasurementsEvicted,
+    Position,
     Recorded,
     ReplayCompleted,
     TruncatedError,
@@ -84,6 +86,7 @@ class Journal(Generic[M]):
         self.shared: SharedBound | None = None
         self._grants_evictions = True
         self._anchors: dict[str, _Anchor] = {}
+        self._seen: dict[str, Position] = {}
         self._earliest, self._ask = Earliest(), remembering(config.due_policy)
 
     def joined(self, user_id: str, connection: Any) -> "Journal[M]":
@@ -120,6 +123,7 @@ class Journal(Generic[M]):
         """
         position, anchor = self.log.position(user_id), self._anchors.get(user_id)
         if position and anchor and anchor.state.head == position.granted_from:
+            self._seen[user_id] = position
             return anchor.state
         return self.state(user_id)
 
@@ -137,16 +141,27 @@ class Journal(Generic[M]):
     def record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
         """Record what `decide` says to the command, or to the one that is made for the state it finds.
 
+        It begins where somebody has just seen the stream to stand, which saves asking the log again: if it stands
+        elsewhere now, the append conflicts. Nothing is refused for what was seen before.
+
         Raises:
             ReplayBufferError: it refuses; nothing was recorded.
         """
-        while True:
-            start, state, anchor = self._current(user_id)
+        glimpse = self._seen.pop(user_id, None)
+        for seen in chain([glimpse] if glimpse else [], repeat(None)):
+            start, state, anchor = self._current(user_id, seen)
             before = state or BufferState()
-            order = command(before) if callable(command) else command
-            events = decide(before, order, self.config)
+            try:
+                order = command(before) if callable(command) else command
+                events = decide(before, order, self.config)
+            except Exception:
+                if seen is None:
+                    raise
+                continue
             if not events:
-                return Outcome(before, before)
+                if seen is None:
+                    return Outcome(before, before)
+                continue
             after = _after(before, events)
             granted = self._grant(after)
             try:
@@ -163,6 +178,7 @@ class Journal(Generic[M]):
             if not self.log.keeps_history:
                 self._truncate(user_id, start, before, anchor, events, after)
             return Outcome(before, after, events, evicted)
+        raise AssertionError("unreachable")  # pragma: no cover - it repeats for ever
 
     def is_due(self, user_id: str, now: float) -> bool:
         """Whether an idle user is due at `now`; if not, the log is told when to list it again.
@@ -207,9 +223,13 @@ class Journal(Generic[M]):
         may_evict = not self._hand_over and self.shared is None and self._grants_evictions
         return grant(state, self.config, may_evict=may_evict, issuer=self.issuer, ask=self._ask, **looked)
 
-    def _current(self, user_id: str) -> tuple[int, BufferState | None, _Anchor | None]:
-        """The stream's start, the state at its head, and the anchor from which the log came there within its grant."""
-        while (position := self.log.position(user_id)) is not None:
+    def _current(self, user_id: str, seen: Position | None = None) -> tuple[int, BufferState | None, _Anchor | None]:
+        """The stream's start, the state at its head, and the anchor from which the log came there within its grant.
+
+        Where it was `seen` to stand, or else where it stands now.
+        """
+        while (position := seen or self.log.position(user_id)) is not None:
+            seen = None
             anchor = self._anchors.get(user_id)
             if anchor and anchor.grant and anchor.state.head == position.granted_from:
                 state = after_grant(anchor.state, anchor.grant, position.head, position.arrived_at)

@@ -228,7 +228,7 @@ class ReplayManager(Generic[M]):
         try:
             if self._keeper.has(user_id):
                 return None
-            state = self._buffer.state(user_id)
+            state = self._buffer._touch(user_id)
             if not self._buffer._journal.is_due(user_id, self._buffer._now()):
                 return None
             if self._settling.is_exhausted(state.attempts):

@@ -19,8 +19,9 @@ def test_its_code_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Every Python snippet runs as it stands, but for a server's address."""
     monkeypatch.chdir(tmp_path)
     if "PostgresLog" in snippet:
-        snippet = re.sub(r'"postgresql://.*?"', repr(postgres.address()), snippet)
-        snippet = snippet.replace('schema="holdover"', f"schema={postgres.new_schema()!r}")
+        schema = postgres.new_schema()
+        address = postgres.address(f"options=-csearch_path%3D{schema}")
+        snippet = re.sub(r'"postgresql://.*?"', repr(address), snippet).replace('"holdover"', repr(schema))
     names: dict[str, object] = {"__name__": "readme"}
     exec(compile(snippet, "README.md", "exec"), names)
     assert len(names) > 2

@@ -41,8 +41,8 @@ class Address:
                 "(with %xx for special characters in the password), or libpq's host=... dbname=..."
             ) from None
         user, host, port, database = (str(settings.get(name) or "") for name in ("user", "host", "port", "dbname"))
-        at = f"{quote(user)}@" if user else ""
-        where = quote(host, safe="/,:") + (f":{port}" if port else "")
+        at = f"{quote(user, safe='')}@" if user else ""
+        where = (f"[{host}]" if ":" in host else quote(host, safe="/,")) + (f":{port}" if port else "")
         if host.startswith("/"):  # a socket's directory
             return cls(settings, f"postgresql://{at}/{quote(database)}?host={where}")
         return cls(settings, f"postgresql://{at}{where}/{quote(database)}")

@@ -28,6 +28,9 @@ Parameters = Mapping[str, Any]
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds between two tries."""
 
+SLICE = 0.5
+"""Seconds after which who waits for a connection asks for one anew."""
+
 
 class Session(psycopg.Connection[Any]):
     """A connection that is only used to run one statement after the other."""
@@ -132,22 +135,20 @@ class Database:
             OutcomeUnknownError: it was done or not.
             LogError: it could not be done, and was not.
         """
+        if writes and self.options.read_only:
+            raise LogUnavailableError(f"{self.path} was opened with read_only=True, so nothing can be recorded")
         deadline, pause, in_doubt = monotonic() + self.options.timeout, FIRST_PAUSE, False
         while True:
             try:
-                with self._session(deadline) as session:
+                with self._session(deadline, in_doubt) as session:
                     return work(session, in_doubt)
             except psycopg.Error as error:
                 lost = is_lost(error)
                 in_doubt = in_doubt or (lost and writes)
                 if not (lost or may_pass(error)) or monotonic() + pause > deadline:
-                    if in_doubt:
-                        raise unknown(error, self.path, self.options.timeout) from error
-                    raise self.translated(error) from error
-            except LogError as error:
-                if in_doubt:
-                    raise unknown(error, self.path, self.options.timeout) from error
-                raise
+                    raise self._failed(error, in_doubt) from error
+                if lost and self._pool is not None:
+                    self._pool.check()  # where one is gone the others may be
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -172,7 +173,7 @@ class Database:
         except psycopg.Error as error:
             raise self.translated(error) from error
 
-    def translated(self, error: Exception) -> LogError:
+    def translated(self, error: psycopg.Error) -> LogError:
         """An error of psycopg in plain words."""
         return translated(error, self.path, self.options.timeout, self.options.schema)
 
@@ -192,15 +193,22 @@ class Database:
         self._begin()
         self._closed = closed
 
+    def _failed(self, error: psycopg.Error, in_doubt: bool) -> LogError:
+        return unknown(error, self.path, self.options.timeout) if in_doubt else self.translated(error)
+
     @contextmanager
-    def _session(self, deadline: float) -> Iterator[Session]:
+    def _session(self, deadline: float, in_doubt: bool) -> Iterator[Session]:
         pool = self._pool or self._opened()
-        try:
-            session = pool.getconn(max(0.0, deadline - monotonic()))
-        except (PoolTimeout, TooManyRequests):
-            raise self._why_none() from None
-        except PoolClosed:
-            raise closed_error(self.path) from None
+        session: Session | None = None
+        while session is None:
+            try:
+                session = pool.getconn(max(0.0, min(SLICE, deadline - monotonic())))
+            except (PoolTimeout, TooManyRequests):
+                if monotonic() >= deadline:
+                    why = self._why_none()
+                    raise (unknown(why, self.path, self.options.timeout) if in_doubt else why) from None
+            except PoolClosed as error:
+                raise (unknown(error, self.path, 0.0) if in_doubt else closed_error(self.path)) from None
         try:
             yield session
         finally:
@@ -222,7 +230,7 @@ class Database:
                     configure=None if options.transaction_pooler else self._configure,
                     min_size=1,
                     max_size=options.max_connections,
-                    timeout=options.timeout,
+                    reconnect_timeout=0.0,  # who waits for a connection has the next try made, every SLICE
                     name="holdover",
                     open=True,
                 )

@@ -107,7 +107,7 @@ def unknown(error: Exception, where: str, timeout: float) -> OutcomeUnknownError
     )
 
 
-def translated(error: Exception, where: str, timeout: float, schema: str) -> LogError:
+def translated(error: psycopg.Error, where: str, timeout: float, schema: str) -> LogError:
     """The error of a log for one of psycopg.
 
     Parameters:
@@ -116,7 +116,7 @@ def translated(error: Exception, where: str, timeout: float, schema: str) -> Log
         timeout: for how many seconds was tried.
         schema: the schema's name.
     """
-    state = getattr(error, "sqlstate", None) or ""
+    state = error.sqlstate or ("" if is_lost(error) else "none")
     detail = f"({plain(error)}{f'; SQLSTATE {state}' if state else ''})"
     kind, words = next(((kind, words) for states, kind, words in WORDS if state in states), OTHER)
     return kind(f"{where}: " + words.format(detail=detail, timeout=timeout, schema=schema))

@@ -11,7 +11,6 @@ from psycopg.rows import tuple_row
 from events._errors import LogError
 from events._on_loop import OnLoop
 from events._postgres._database import Database, Rows, plain
-from events._postgres._failures import is_lost, unknown
 from events._postgres._statements import Statements
 
 T = TypeVar("T")
@@ -104,7 +103,7 @@ class Transaction:
                 f"the results first (or use `with connection.transaction():`), and commit afterwards"
             )
         try:
-            found = self.fetch(statements.identity, {})
+            found = self.attempt(lambda session, _in_doubt: session.run(statements.identity, {}))
         except LogError as error:
             if not isinstance(error.__cause__, psycopg.errors.UndefinedTable | psycopg.errors.InsufficientPrivilege):
                 raise
@@ -120,9 +119,12 @@ class Transaction:
         """The rows of a query, as the transaction sees them.
 
         Raises:
-            LogError: it could not be read.
+            LogError: it could not be read, and the transaction has to be rolled back.
         """
-        return self.attempt(lambda session, _in_doubt: session.run(statement, parameters))
+        try:
+            return self._session.run(statement, parameters)
+        except psycopg.Error as error:
+            raise self._database.translated(error) from error
 
     def attempt(self, work: Callable[[Borrowed | BorrowedOnLoop, bool], T]) -> T:
         """Do it as a part of the transaction, once; where it fails, the rest of the transaction stays as it is.
@@ -134,6 +136,4 @@ class Transaction:
             with self._session.transaction():
                 return work(self._session, False)
         except psycopg.Error as error:
-            if is_lost(error):
-                raise unknown(error, self.path, 0.0) from error
             raise self._database.translated(error) from error

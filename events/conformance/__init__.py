@@ -12,6 +12,7 @@ _PARTS = (
     "model",
     "reading",
     "reopening",
+    "sharing",
     "truncation",
     "victims",
 )
@@ -26,6 +27,7 @@ from events.conformance._keeping import Keeping  # noqa: E402
 from events.conformance._model import Model  # noqa: E402
 from events.conformance._reading import Reading  # noqa: E402
 from events.conformance._reopening import Reopening  # noqa: E402
+from events.conformance._sharing import Sharing  # noqa: E402
 from events.conformance._truncation import Truncation  # noqa: E402
 from events.conformance._victims import Victims  # noqa: E402
 
@@ -33,7 +35,7 @@ __all__ = ["EventLogConformance"]
 
 
 class EventLogConformance(
-    Reading, Appending, Grants, Victims, Due, Truncation, Keeping, Concurrency, Reopening, Joining, Model
+    Reading, Appending, Grants, Victims, Due, Sharing, Truncation, Keeping, Concurrency, Reopening, Joining, Model
 ):
     """The promises of `EventLog`, as tests. Subclass it in a test module, say how a log is made, and run pytest.
 
@@ -44,6 +46,7 @@ class EventLogConformance(
     * `connect(log)`: for logs in a database, a connection to that with an open transaction.
     * `measurement(number)`: a measurement, another one for each number.
     * `state(number)`: a checkpoint's state, another one for each number.
+    * `notes_claims`: True where a claim keeps a stream from others; `tells`: True where `waking` ever wakes.
     * `odd_measurements`, `own_events`: what must come back equal; fewer where the log's codec cannot take them all.
 
     Example:

@@ -51,6 +51,15 @@ class Hooks:
     own_events: Sequence[Event] = (DoorOpened("ann"), DoorLocked())
     """Events that the log's author did not think of."""
 
+    notes_claims: bool = False
+    """Whether a stream that is claimed is given to nobody else."""
+
+    tells: bool = False
+    """Whether those who wait are woken when a stream becomes due."""
+
+    patience: float = 30.0
+    """Seconds to wait for something that must come, in another thread."""
+
     def make_log(self) -> EventLog[Any]:
         """A new and empty log."""
         raise NotImplementedError("give make_log(): the suite needs a new and empty log for each test")

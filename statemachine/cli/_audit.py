@@ -14,8 +14,10 @@ from rich.progress import Progress
 from events import LogError, Position, Recorded
 from statemachine._audit import Audit, audited
 from statemachine.cli._command import BadInput, OneLineCommand, quoted
-from statemachine.cli._looking import Log, connected, known_state, looking, position, state_at, steadily
+from statemachine.cli._looking import Log, connected, known_state, looking, position, shown, state_at, steadily
+from statemachine.cli._place import LogPlace, Place, schema_option
 from statemachine.cli._show import NUMBERS, console, note, plural, progress
+from statemachine.cli._stray import stray_rows
 
 FATES = ("added", "replayed", "live", "evicted", "cleared")
 """What is summed up: of each user added = replayed + live + evicted + cleared."""
@@ -25,22 +27,24 @@ REPORT_EVERY = 1000
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("file", type=click.Path(path_type=Path))
-def audit(file: Path) -> None:
-    """Prove of every user in the log FILE that each measurement is accounted for exactly once.
+@click.argument("place", metavar="LOG", type=LogPlace())
+@schema_option
+def audit(place: Place) -> None:
+    """Prove of every user in a LOG that each measurement is accounted for exactly once.
 
     The history is gone through event by event: offsets are dense, every event is legal where it stands, and it all adds
-    up to the state that is worked with. SQLite checks the file as well. Others may write meanwhile.
+    up to the state that is worked with. SQLite checks the file as well. Others may write meanwhile. LOG is a file, or
+    the address of a PostgreSQL database: postgresql://user@host/database.
 
     Exit code: 0 if all is sound, 1 if something is wrong, 2 if the log cannot be read.
     """
     errors = Console(stderr=True, highlight=False)
     sums: Counter[str] = Counter()
     findings = 0
-    with looking(file) as log, progress() as bars:
-        unsound, users = _asked(file, bars)
+    with looking(place) as log, progress() as bars:
+        unsound, users = _asked(place, log, bars)
         for finding in unsound:
-            note(errors, f"{file}: {finding}", "red")
+            note(errors, f"{place if isinstance(place, Path) else shown(log)}: {finding}", "red")
             findings += 1
         for user, result in _audits(log, users, bars):
             sums.update({fate: getattr(result, fate, 0) for fate in (*FATES, "lost")})
@@ -92,9 +96,16 @@ def _counted(history: Iterable[Recorded], advance: Callable[[float], object]) ->
             advance(REPORT_EVERY)
 
 
-def _asked(file: Path, bars: Progress) -> tuple[list[str], list[str]]:
+def _asked(place: Place, log: Log, bars: Progress) -> tuple[list[str], list[str]]:
+    """What is wrong with the file, or the tables, as a whole; and the users."""
+    task = bars.add_task("Checking what it is in", total=None)
+    findings, users = _file(place) if isinstance(place, Path) else (stray_rows(place, log), list(log.streams()))
+    bars.remove_task(task)
+    return findings, users
+
+
+def _file(file: Path) -> tuple[list[str], list[str]]:
     """What SQLite finds wrong in the file; and the users, listed without the log, which would stop at a damaged one."""
-    task = bars.add_task("Checking the file", total=None)
     found: list[str] = []
     users: list[str] = []
     try:
@@ -105,7 +116,6 @@ def _asked(file: Path, bars: Progress) -> tuple[list[str], list[str]]:
             users += [_text(name) for (name,) in names]
     except sqlite3.Error as error:
         found.append(str(error))
-    bars.remove_task(task)
     return [" ".join(words.split()) for words in found if words != "ok"], users
 
 

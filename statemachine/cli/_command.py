@@ -14,6 +14,7 @@ import click
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/.*", re.IGNORECASE | re.DOTALL)
 _SHORT = Repr()
 _SHORT.maxstring = 60
 
@@ -28,6 +29,16 @@ def quoted(text: str) -> str:
     return _SHORT.repr(text)
 
 
+def printable(text: str) -> str:
+    r"""The text on one line that cannot move the cursor.
+
+    Example:
+        >>> print(printable("ann" + chr(10)), end="")
+        ann\n
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def described(error: BaseException) -> str:
     """An error on one line.
 
@@ -35,7 +46,7 @@ def described(error: BaseException) -> str:
         >>> described(ValueError("of two" + chr(10) + "lines"))
         'ValueError: of two lines'
     """
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return printable(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 class BadInput(click.ClickException):
@@ -54,10 +65,57 @@ class OneLineCommand(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """As `click.Command.make_context`, but raises `BadInput` for what was typed wrongly."""
+        given = list(args)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
-            raise BadInput(f"{error.format_message()} (holdover {info_name} --help says more)") from None
+            message = _without_addresses(error.format_message(), given)
+            raise BadInput(f"{message} (holdover {info_name} --help says more)") from None
+
+
+class OneLineGroup(click.Group):
+    """Commands, of which one that is not there may be the address of a database, typed in its place."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See `click.Group.resolve_command`."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(_without_addresses(error.message, args), ctx) from None
+
+
+class FilePath(click.Path):
+    """A `click.Path` that gives a `Path`, and takes no address, which may have a password in it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        if is_address(str(value)):
+            self.fail("is an address; a file is meant.")
+        return super().convert(value, param, ctx)
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an address rather than a file: well-formed or not, and of a database or not.
+
+    Example:
+        >>> is_address("postgresql://db.example.org/measurements"), is_address("b.db"), is_address("C:/b.db")
+        (True, False, False)
+    """
+    return _ADDRESS.match(text.strip()) is not None
+
+
+def _without_addresses(message: str, arguments: list[str]) -> str:
+    """The message without what may be an address among the arguments: there may be a password in it."""
+    for argument in arguments:
+        if found := _ADDRESS.search(argument):
+            for form in (found[0], repr(found[0])[1:-1]):
+                message = message.replace(form, "an address")
+    return message
 
 
 def duration(text: str) -> timedelta:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,8 +9,9 @@ from attrs import fields
 from rich.text import Text
 
 from events import Event, Recorded, TruncatedError, Unregistered
-from statemachine.cli._command import BadInput, OneLineCommand
-from statemachine.cli._looking import Log, latest, looking, moment, position, printable
+from statemachine.cli._command import BadInput, OneLineCommand, printable
+from statemachine.cli._looking import Log, latest, looking, moment, position, shown
+from statemachine.cli._place import LogPlace, Place, schema_option
 from statemachine.cli._show import console, count, named, note, plural, table
 
 CHUNK = 1000
@@ -22,20 +22,21 @@ INTERVAL = 0.2
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("place", metavar="LOG", type=LogPlace())
 @click.argument("user", required=False)
+@schema_option
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-def log(file: Path, user: str | None, follow: bool) -> None:
-    """Show the users in the log FILE, or the events of one USER.
+def log(place: Place, user: str | None, follow: bool) -> None:
+    """Show the users in a LOG, or the events of one USER.
 
-    Each event has a line: its offset, when it was recorded (UTC; measurements that need no decision are recorded
+    LOG is a file, or the address of a PostgreSQL database: postgresql://user@host/database. Each event has a line: its offset, when it was recorded (UTC; measurements that need no decision are recorded
     without), its name and fields. It only looks, also while others write.
     """
     if follow and user is None:
         raise BadInput("--follow needs a USER")
-    with looking(file) as opened:
+    with looking(place) as opened:
         if user is None:
-            _show_users(opened, file)
+            _show_users(opened)
             return
         try:
             for line in lines(opened, user, time.sleep if follow else None):
@@ -75,7 +76,7 @@ def lines(log: Log, user: str, sleep: Callable[[float], object] | None) -> Itera
         stands = position(log, user)
 
 
-def _show_users(log: Log, file: Path) -> None:
+def _show_users(log: Log) -> None:
     grid = table("user", "events", "live", "phase", "version", "replayed", "evicted", "cleared")
     users = events = 0
     for user in log.streams():
@@ -93,7 +94,7 @@ def _show_users(log: Log, file: Path) -> None:
         )
     screen = console()
     screen.print(grid)
-    note(screen, f"{file.name}: {plural(users, 'user')}, {plural(events, 'event')}")
+    note(screen, f"{shown(log)}: {plural(users, 'user')}, {plural(events, 'event')}")
 
 
 def _line(recorded: Recorded, at: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`looking`: a log's file, opened to be looked at and left as it was, and what is seen there. Must not record."""
+"""`looking`: a log, opened to be looked at and left as it was, and what is seen there. Must not record."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -8,30 +8,39 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from events import LogDamagedError, LogError, Position, SqliteLog, TruncatedError, UnknownTypeError
+from events import LogDamagedError, LogError, Position, PostgresLog, SqliteLog, TruncatedError, UnknownTypeError
 from statemachine._kept import KEPT
 from statemachine._state import BufferState, fold
 from statemachine.cli._command import BadInput, quoted
+from statemachine.cli._place import Place
 
-Log = SqliteLog[Any]
+Log = SqliteLog[Any] | PostgresLog[Any]
 
 Found = TypeVar("Found")
 
 
 @contextmanager
-def looking(path: Path) -> Iterator[Log]:
-    """The log in the file, read only; it gives what is of types that this program does not have as `Unregistered`.
+def looking(place: Place) -> Iterator[Log]:
+    """The log that is there, read only; it gives what is of types that this program does not have as `Unregistered`.
 
     Raises:
         BadInput: there is no log, or it cannot be read; also from within the block.
     """
-    beside = Path(f"{path}-wal")
-    was_in_use = beside.exists()
     try:
-        with closing(Log(path, types=KEPT, read_only=True, lenient=True)) as log:
+        opened = _in_file(place) if isinstance(place, Path) else closing(place.log(read_only=True, lenient=True))
+        with opened as log:
             yield log
     except (LogError, ImportError) as error:
         raise BadInput(str(error)) from None
+
+
+@contextmanager
+def _in_file(path: Path) -> Iterator[Log]:
+    beside = Path(f"{path}-wal")
+    was_in_use = beside.exists()
+    try:
+        with closing(SqliteLog[Any](path, types=KEPT, read_only=True, lenient=True)) as log:
+            yield log
     finally:
         if not was_in_use and beside.exists():
             _tidy(path)
@@ -40,6 +49,11 @@ def looking(path: Path) -> Iterator[Log]:
 def connected(path: Path, mode: str = "ro") -> sqlite3.Connection:
     """A plain connection to a file that exists."""
     return sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True)
+
+
+def shown(log: Log) -> str:
+    """What to call it: the file's name, or the address without a password."""
+    return Path(log.path).name if isinstance(log, SqliteLog) else f"{log.path}, schema {log.schema}"
 
 
 def position(log: Log, user: str) -> Position:
@@ -110,16 +124,6 @@ def moment(seconds: float) -> str:
     except (TypeError, ValueError, OverflowError, OSError):
         return str(seconds)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def printable(text: str) -> str:
-    r"""The text on one line that cannot move the cursor.
-
-    Example:
-        >>> print(printable("ann" + chr(10)), end="")
-        ann\n
-    """
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _tidy(path: Path) -> None:

@@ -1,6 +1,5 @@
 """`holdover state`: what a user's events add up to. Must not know how that is found out."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -8,23 +7,25 @@ from attrs import fields
 
 from events import TruncatedError
 from statemachine import BufferState
-from statemachine.cli._command import BadInput, OneLineCommand
-from statemachine.cli._looking import latest, looking, moment, position, printable, state_at
+from statemachine.cli._command import BadInput, OneLineCommand, printable
+from statemachine.cli._looking import latest, looking, moment, position, state_at
+from statemachine.cli._place import LogPlace, Place, schema_option
 
 TIMES = ("deadline", "arrived_at", "pending_arrived_at", "retry_at")
 COUNTS = ("live", "frozen", "pending")
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("place", metavar="LOG", type=LogPlace())
 @click.argument("user")
 @click.option("--at", type=click.IntRange(min=0), metavar="OFFSET", help="After the events below this offset.")
-def state(file: Path, user: str, at: int | None) -> None:
-    """Show the state of a user's buffer in the log FILE, one field a line, as it is now or as it was at an offset.
+@schema_option
+def state(place: Place, user: str, at: int | None) -> None:
+    """Show the state of a user's buffer in a LOG, one field a line, as it is now or as it was at an offset.
 
-    It only looks: what is overdue does not expire by that.
+    LOG is a file, or the address of a PostgreSQL database: postgresql://user@host/database. It only looks: what is overdue does not expire by that.
     """
-    with looking(file) as log:
+    with looking(place) as log:
         if at is None:
             _, found = latest(log, user)
         else:
