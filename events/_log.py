@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import field, frozen
 
 from events._clocks import Clock
+from events._errors import LogError
 from events._events import Event, Recorded
 from events._offsets import Offsets
 from events._tail import Tail
@@ -114,6 +115,14 @@ class EventLog(Protocol[M]):
 
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
         """The same for several (at least one), all or none; the offset of the first. Their offsets are consecutive."""
+
+    def add_each(
+        self, batches: Sequence[tuple[str, Sequence[M]]], clock: Clock, issuer: Any = None
+    ) -> list[int | LogError | None]:
+        """`add_many` for several streams, as fast as the log can; in place of an offset the error, where one failed.
+
+        Each is added or not whatever becomes of the others: it is many writes, not one.
+        """
 
     def register(self, *types: Any) -> None:
         """Make types known that measurements, events, states or issuers consist of; the same again does no harm.

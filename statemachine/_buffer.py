@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from events import Clock, EventLog, LogError, MemoryLog
+from statemachine._bulk import Bulk
 from statemachine._config import BufferConfig
 from statemachine._decide import (
     AbortSnapshot,
@@ -24,7 +25,6 @@ from statemachine._errors import (
     UnknownUserError,
     described,
 )
-from statemachine._pruning import Pruning
 from statemachine._rollbacks import AbortHook, EvictHook
 from statemachine._shell import LATEST
 from statemachine._snapshot import FrozenSnapshot
@@ -33,7 +33,7 @@ from statemachine._state import BufferState
 M = TypeVar("M")
 
 
-class ReplayBuffer(Pruning[M]):
+class ReplayBuffer(Bulk[M]):
     """A buffer of measurements for each user that can be replayed and cleared without losing what arrives meanwhile.
 
     Each user has an append-only log of events. A snapshot is an offset in it, and completing a replay advances the
@@ -142,14 +142,8 @@ class ReplayBuffer(Pruning[M]):
             >>> ReplayBuffer().add_measurements("ann", [81.5, 81.7])
             range(0, 2)
         """
-        self._check_user(user_id)
-        if not isinstance(measurements, Iterable):
-            raise InvalidArgumentError(f"measurements must be an iterable, not {measurements!r}", user_id=user_id)
-        batch = tuple(measurements)
-        if not batch:
-            position = self._log.position(user_id)
-            return range(position.head, position.head) if position else range(0)
-        offset = self._append(user_id, batch)
+        batch = self._batch(user_id, measurements)
+        offset = self._added(user_id, batch)
         return range(offset, offset + len(batch))
 
     def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:

@@ -86,6 +86,23 @@ class EvictHookError(ReplayBufferError):
         self.offset = offset
 
 
+class PartlyAddedError(ReplayBufferError):
+    """Of several users' measurements, some were not recorded.
+
+    Attributes:
+        added: the offsets of those that were, for each user.
+        errors: what was raised instead, for each of the other users.
+    """
+
+    def __init__(self, added: dict[str, range], errors: dict[str, Exception]) -> None:
+        user_id, first = next(iter(errors.items()))
+        super().__init__(
+            f"{len(errors)} of {len(added) + len(errors)} users could not be added to (see .errors), the others were "
+            f"(see .added); for user {user_id!r}: {first}"
+        )
+        self.added, self.errors = added, errors
+
+
 class TruncatedHistoryError(ReplayBufferError, LookupError):
     """The offset lies in history that was truncated; a checkpoint stands at the first one that is kept."""
 

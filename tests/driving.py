@@ -125,6 +125,8 @@ def drive(machine: ReplayBufferSpec) -> None:
         lambda: machine.begin_snapshot("cyd"),
         lambda: machine.abort_snapshot(Draws("cyd"), "any"),
         lambda: machine.ask("bob"),
+        lambda: machine.add_for_users(0),
+        lambda: machine.add_for_users(2),
     ]
     for step in steps:
         step()

@@ -73,12 +73,13 @@ def test_by_hand_without_hooks() -> None:
     machine.ready()
     machine.add_measurement("ann")
     machine.begin_snapshot("ann")
+    machine.add_for_users(3)
     machine.time_passes(30.0)
     machine.add_measurement("ann")
     machine.ready()
     for invariant in INVARIANTS:
         getattr(machine, invariant)()
-    assert machine.models["ann"].live == machine.buffer.measurements("ann") == [0, 1, 3]
+    assert machine.models["ann"].live == machine.buffer.measurements("ann") == [0, 1, 9]
     machine.teardown()
 
 

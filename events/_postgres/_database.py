@@ -123,13 +123,14 @@ class Database:
                     f"read, or have the tables made by who may"
                 )
 
-    def attempt(self, work: Callable[[Session, bool], T], *, writes: bool = True) -> T:
+    def attempt(self, work: Callable[[Session, bool], T], *, writes: bool = True, in_doubt: bool = False) -> T:
         """Have the work done in one statement or transaction, again where that is safe, until it is or time is up.
 
         Parameters:
             work: does it, in the session that it is given. It is told whether an earlier attempt may have done it,
                 since its connection broke.
             writes: whether it makes a difference that it was done.
+            in_doubt: whether it may have been done before.
 
         Raises:
             OutcomeUnknownError: it was done or not.
@@ -137,7 +138,7 @@ class Database:
         """
         if writes and self.options.read_only:
             raise LogUnavailableError(f"{self.path} was opened with read_only=True, so nothing can be recorded")
-        deadline, pause, in_doubt = monotonic() + self.options.timeout, FIRST_PAUSE, False
+        deadline, pause = monotonic() + self.options.timeout, FIRST_PAUSE
         while True:
             try:
                 with self._session(deadline, in_doubt) as session:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from events._clocks import Clock, time_of
 from events._codec import Codec
-from events._errors import LogError
+from events._errors import LogError, LogUnavailableError
 from events._events import Event
 from events._issuers import Issuers
 from events._log import NO_GRANT, Grant
@@ -28,6 +28,9 @@ M = TypeVar("M")
 
 EVERY = 256
 """How many offsets lie between two checkpoints at least."""
+
+AT_ONCE = 256
+"""How many statements a pipeline has at most."""
 
 KNOWN = 100_000
 """Of how many streams is remembered what was last seen of them."""
@@ -137,6 +140,19 @@ class PostgresLog(Reading[M]):
         """See `EventLog.add_many`."""
         return self._add(stream, measurements, clock, issuer)
 
+    def add_each(
+        self, batches: Sequence[tuple[str, Sequence[M]]], clock: Clock, issuer: Any = None
+    ) -> list[int | LogError | None]:
+        """See `EventLog.add_each`: in a pipeline, so that no user waits for the answer of the one before."""
+        adds: list[Add | LogError] = []
+        for stream, batch in batches:
+            try:
+                adds.append(self._new_add(stream, batch, clock, issuer))
+            except LogError as error:  # the codec does not take it
+                adds.append(error)
+        results = iter(self._added_each([add for add in adds if isinstance(add, Add)]))
+        return [next(results) if isinstance(add, Add) else add for add in adds]
+
     def append(
         self,
         stream: str,
@@ -207,16 +223,29 @@ class PostgresLog(Reading[M]):
         self.close()
 
     def _add(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any) -> int | None:
-        batch = [self._codec.encode(measurement) for measurement in measurements]
-        if not batch:
+        if not measurements:
             return None
-        has_room = len(batch) == 1 and stream in self._roomy
-        add = Add(
-            self._statements, self._fences, stream, self._issuers.of(issuer), time_of(clock), batch, has_room=has_room
-        )
+        add = self._new_add(stream, measurements, clock, issuer)
         offset: int | None = self._attempt(add)
-        self._note_room(stream, offset is not None and offset + len(batch) < add.full_at)
+        self._note_room(stream, offset is not None and offset + len(measurements) < add.full_at)
         return offset
+
+    def _new_add(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any) -> Add:
+        batch = [self._codec.encode(measurement) for measurement in measurements]
+        has_room = len(batch) == 1 and stream in self._roomy
+        by, now = self._issuers.of(issuer), time_of(clock)
+        return Add(self._statements, self._fences, stream, by, now, batch, has_room=has_room)
+
+    def _added_each(self, adds: Sequence[Add]) -> list[int | LogError | None]:
+        from events._postgres._pipeline import add_each
+
+        results: list[int | LogError | None] = []
+        while len(results) < len(adds):
+            results += add_each(self._database, adds[len(results) :][:AT_ONCE])
+            if isinstance(results[-1], LogUnavailableError):
+                why = LogUnavailableError(f"not tried, since another was refused: {results[-1]}")
+                results += [why] * (len(adds) - len(results))
+        return results
 
     def _note_room(self, stream: str, has_room: bool) -> None:
         """What an add had better expect; it need not be so."""
@@ -246,6 +275,12 @@ class JoinedLog(PostgresLog[M]):
 
     def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
         return self._transaction.attempt(work)
+
+    def add_each(
+        self, batches: Sequence[tuple[str, Sequence[M]]], clock: Clock, issuer: Any = None
+    ) -> list[int | LogError | None]:
+        """See `EventLog.add_each`: one after the other."""
+        return [self.add_many(stream, batch, clock, issuer) for stream, batch in batches]
 
     def compact(self) -> None:
         """Nothing: that is not for a transaction."""

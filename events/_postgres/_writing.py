@@ -41,6 +41,7 @@ class Add:
         has_room: whether the stream had room when last seen, so that the shorter statement may do.
 
     Attributes:
+        statement, parameters: what asks for it.
         full_at: up to which offset the stream has room, once it was added.
     """
 
@@ -56,10 +57,11 @@ class Add:
         has_room: bool = False,
     ) -> None:
         self._statements, self._fences, self._stream, self._has_room = statements, fences, stream, has_room
-        self._statement = statements.add_anyhow if len(batch) == 1 else statements.add_many
-        self._parameters: dict[str, Any] = {
+        self.statement = statements.add_anyhow if len(batch) == 1 else statements.add_many
+        self.parameters: dict[str, Any] = {
             "user_id": stored_name(stream),
             "issuer": issuer,
+            "fence": fences.get(stream, 0),
             "now": now,
             "token": new_token(),
             "data": batch[0] if len(batch) == 1 else list(batch),
@@ -69,38 +71,38 @@ class Add:
 
     def __call__(self, session: Running, in_doubt: bool) -> int | None:
         """The offset of the first, or None where the grant does not allow it."""
-        parameters = self._parameters
         if in_doubt and (offset := self._fate(session)) is not None:
             return offset
-        fence = parameters["fence"] = self._fences.get(self._stream, 0)
-        if self._has_room and (rows := session.run(self._statements.add, parameters)):
+        if self._has_room and (rows := session.run(self._statements.add, self.parameters)):
             offset, self.full_at = rows[0]
             return int(offset)
-        offset = self._added(session)
-        if offset is None and self._fences.get(self._stream, 0) != fence:
-            parameters["fence"] = self._fences[self._stream]
-            offset = self._added(session)
-        return offset
+        offset = self.taken(session.run(self.statement, self.parameters))
+        return self.taken(session.run(self.statement, self.parameters)) if self.knows_better else offset
 
-    def _added(self, session: Running) -> int | None:
-        rows = session.run(self._statement, self._parameters)
-        if not rows:
-            return None
-        ((offset, full_at_or_fence, _),) = rows
-        if offset is None:
+    def taken(self, rows: Rows) -> int | None:
+        """What the rows of `statement` say: the same."""
+        for offset, full_at_or_fence, _ in rows:
+            if offset is not None:
+                self.full_at = full_at_or_fence
+                return int(offset)
             if full_at_or_fence:
                 self._fences[self._stream] = full_at_or_fence
-            return None
-        self.full_at = full_at_or_fence
-        return int(offset)
+        return None
+
+    @property
+    def knows_better(self) -> bool:
+        """Whether the fence has turned out to be another, so that it makes sense to ask again."""
+        known = self._fences.get(self._stream, 0)
+        was, self.parameters["fence"] = self.parameters["fence"], known
+        return bool(was != known)
 
     def _fate(self, session: Running) -> int | None:
         """See to it that what was asked before is done by now, or never will be; its offset if it was."""
         with session.transaction():
-            fenced = session.run(self._statements.fence_off, self._parameters)
-            found = session.run(self._statements.find_token, self._parameters)  # in its own look, after the lock
+            fenced = session.run(self._statements.fence_off, self.parameters)
+            found = session.run(self._statements.find_token, self.parameters)  # in its own look, after the lock
         for (fence,) in fenced:
-            self._fences[self._stream] = fence
+            self._fences[self._stream] = self.parameters["fence"] = fence
         return int(found[0][0]) if found else None
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from events import EventLog, Grant
+from events import EventLog, Grant, LogError
 from events.conformance._base import Hooks, Torn, at, contents, control, recorded
 
 
@@ -50,6 +50,32 @@ class Grants(Hooks):
         self.add_many(log)
         assert contents(log, "ann") == before
         assert [self.add(log, number) for number in (1, 2)] == [1, None]
+
+    def test_add_each_adds_to_each_stream_as_add_many_does(self, log: EventLog[Any]) -> None:
+        """All or none of a stream's, within its grant, whatever becomes of the others; also many streams at once."""
+        rooms = {f"user {number}": number % 4 for number in range(300)}
+        for stream, room in rooms.items():
+            log.append(stream, self.added(0), expected_head=0, grant=Grant(room=room))
+        batches = [
+            (stream, [self.measurement(1), self.measurement(2)][: 1 + room % 2]) for stream, room in rooms.items()
+        ]
+        given = log.add_each([*batches, ("nobody", [self.measurement(3)])], at(0))
+        fits = {stream: len(batch) <= rooms[stream] for stream, batch in batches}
+        assert given == [*(1 if fits[stream] else None for stream, _ in batches), None]
+        for stream, batch in batches:
+            expected = self.added(0, 1, 2)[: 1 + len(batch)] if fits[stream] else self.added(0)
+            assert list(log.read(stream)) == recorded(expected), stream
+
+    def test_add_each_tells_what_failed_and_goes_on(self, log: EventLog[Any]) -> None:
+        """What cannot be recorded at all is told in its place; the streams before and behind it are added to."""
+        for stream in ("ann", "bob", "cyd"):
+            log.append(stream, self.added(0), expected_head=0, grant=Grant(room=1))
+        odd = object()
+        first, middle, last = log.add_each(
+            [("ann", [self.measurement(1)]), ("bob", [odd]), ("cyd", [self.measurement(1)])], at(0)
+        )
+        assert (first, last) == (1, 1)
+        assert isinstance(middle, LogError) or log.measurements("bob", range(1, 2)) == [odd]
 
     def test_an_add_many_that_breaks_off_leaves_nothing_behind(self, log: EventLog[Any]) -> None:
         """When the measurements cannot all be read, none of them is added, and no room is used."""

@@ -1,7 +1,7 @@
 """`AsyncReplayBuffer`: a `ReplayBuffer` for coroutines. Decides nothing: it only sees to threads and cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -113,6 +113,20 @@ class AsyncReplayBuffer(Asking[M]):
         """
         batch = tuple(measurements) if isinstance(measurements, Iterable) else measurements
         return await self._reach.call(user_id, self._buffer.add_measurements, user_id, batch)
+
+    async def add_for_users(self, measurements: Mapping[str, Iterable[M]]) -> dict[str, range]:
+        """Record measurements of many users; see `ReplayBuffer.add_for_users`.
+
+        The iterables are gone through on the loop, the rest is done in a thread. Cancelled, each user's may be recorded
+        or not.
+
+        Example:
+            >>> asyncio.run(AsyncReplayBuffer().add_for_users({"ann": [81.5, 81.7], "bob": [70.1]}))
+            {'ann': range(0, 2), 'bob': range(0, 1)}
+        """
+        if isinstance(measurements, Mapping):
+            measurements = {user_id: self._buffer._batch(user_id, each) for user_id, each in measurements.items()}
+        return await self._reach.calls.run(self._buffer.add_for_users, measurements)
 
     async def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
         """Freeze what is live now; see `ReplayBuffer.begin_snapshot`. Cancelled, it leaves no snapshot in progress."""

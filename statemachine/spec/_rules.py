@@ -9,6 +9,7 @@ from hypothesis.stateful import precondition, rule
 
 from statemachine._errors import (
     InvalidArgumentError,
+    PartlyAddedError,
     RollbackError,
     SnapshotInProgressError,
     StaleSnapshotError,
@@ -41,6 +42,23 @@ class Rules(World):
         refusal = self.add(user_id, batch) if batch else None  # an empty batch touches nobody
         offsets = self.call(refusal, lambda: self.buffer.add_measurements(user_id, iter(batch)))
         assert offsets is None or len(offsets) == count
+
+    @rule(count=st.integers(0, 6))
+    def add_for_users(self, count: int) -> None:
+        """Several users' arrive at once: each user's all or none, whatever becomes of the others."""
+        batches = {"ann": self.new(count), "bob": self.new(1), "cyd": self.new(2)}
+        refusals = {user_id: self.add(user_id, batch) if batch else None for user_id, batch in batches.items()}
+        errors: dict[str, Exception] = {}
+        try:
+            added = self.buffer.add_for_users(batches)
+        except PartlyAddedError as error:
+            added, errors = error.added, error.errors
+        assert {user_id: type(error) for user_id, error in errors.items()} == {
+            user_id: refusal for user_id, refusal in refusals.items() if refusal is not None
+        }
+        assert {user_id: len(offsets) for user_id, offsets in added.items()} == {
+            user_id: len(batch) for user_id, batch in batches.items() if user_id not in errors
+        }
 
     @rule(user_id=USERS, count=st.integers(2, 70))
     def add_a_burst(self, user_id: str, count: int) -> None:

@@ -1,0 +1,69 @@
+"""`add_each`: many adds without waiting for the answer of one before the next is asked. Must not know streams."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from events._errors import LogError
+from events._postgres._database import Database, Session, plain
+from events._postgres._failures import is_lost, may_pass
+from events._postgres._writing import Add, Rows
+
+Answer = Rows | LogError | None
+"""What a statement gave, or why it failed; None where nobody knows."""
+
+Result = int | LogError | None
+
+
+def add_each(database: Database, adds: Sequence[Add]) -> list[Result]:
+    """What came of the first of them, at least one: the rest was not asked, because one failed.
+
+    Each is a transaction of its own. Whose fate is not known goes its own way, which finds that out first.
+    """
+    answers: list[Answer] = []
+
+    def ask(session: Session, _in_doubt: bool) -> None:
+        if not answers:  # else the connection was lost, and who was asked must not be asked again like this
+            _ask_each(database, session, adds, answers)
+
+    try:
+        database.attempt(ask, writes=False)
+    except LogError as error:
+        if not answers:
+            return [error]
+    return [_result(database, add, answer) for add, answer in zip(adds, answers, strict=False)]
+
+
+def _ask_each(database: Database, session: Session, adds: Sequence[Add], answers: list[Answer]) -> None:
+    cursors: list[psycopg.Cursor[Any]] = []
+    failure: LogError | None = None
+    try:
+        with session.pipeline() as pipeline:
+            for add in adds:
+                cursors.append(plain(psycopg.Cursor(session, row_factory=tuple_row)))
+                cursors[-1].execute(add.statement, add.parameters)
+                pipeline.sync()
+    except psycopg.Error as error:
+        if not (is_lost(error) or may_pass(error)):
+            failure = database.translated(error)
+    for cursor in cursors:
+        try:
+            answers.append(cursor.fetchall())
+        except psycopg.Error:  # the first of these is the one that failed
+            answers.append(failure)
+            failure = None
+
+
+def _result(database: Database, add: Add, answer: Answer) -> Result:
+    if isinstance(answer, LogError):
+        return answer
+    if answer is not None:
+        offset = add.taken(answer)
+        if offset is not None or not add.knows_better:
+            return offset
+    try:
+        return database.attempt(add, in_doubt=answer is None)
+    except LogError as error:
+        return error
