@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from events._clocks import Clock
 from events._errors import LogError
@@ -25,13 +25,7 @@ class Alone:
         self, batches: Sequence[tuple[str, Sequence[Any]]], clock: Clock, issuer: Any = None
     ) -> list[int | LogError | None]:
         """See `EventLog.add_each`: one after the other."""
-        results: list[int | LogError | None] = []
-        for stream, batch in batches:
-            try:
-                results.append(self.add_many(stream, batch, clock, issuer))
-            except LogError as error:
-                results.append(error)
-        return results
+        return one_by_one(self, batches, clock, issuer)
 
     def due(self, now: float) -> list[str]:
         """See `EventLog.due`."""
@@ -44,3 +38,23 @@ class Alone:
     def waking(self, wake: Callable[[], object]) -> AbstractContextManager[object]:
         """See `EventLog.waking`: never."""
         return nullcontext()
+
+
+class AddsMany(Protocol):
+    """What adds several measurements to a stream."""
+
+    def add_many(self, stream: str, measurements: Sequence[Any], clock: Clock, issuer: Any = None) -> int | None:
+        """See `EventLog.add_many`."""
+
+
+def one_by_one(
+    log: AddsMany, batches: Sequence[tuple[str, Sequence[Any]]], clock: Clock, issuer: Any
+) -> list[int | LogError | None]:
+    """What comes of `EventLog.add_each` where each is added before the next is begun."""
+    results: list[int | LogError | None] = []
+    for stream, batch in batches:
+        try:
+            results.append(log.add_many(stream, batch, clock, issuer))
+        except LogError as error:
+            results.append(error)
+    return results

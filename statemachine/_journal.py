@@ -197,8 +197,8 @@ class Journal(Generic[M]):
             if anchor is None:
                 granted = closed(granted)
             self.log.append(user_id, [], expected_head=state.head, grant=granted)
-        except (ConflictError, TruncatedError):
-            return False  # something has happened since, so it will be looked at again
+        except (ConflictError, TruncatedError):  # something has happened since
+            return self.is_due(user_id, now)
         self._anchors[user_id] = _Anchor(state, granted if anchor else None)
         return False
 

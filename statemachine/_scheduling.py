@@ -11,7 +11,7 @@ from statemachine.due import MOST_SECONDS
 
 M = TypeVar("M")
 
-CLAIM = 10.0
+CLAIM = 2.0
 """Seconds for which a worker has a due user to itself, to begin its replay."""
 
 

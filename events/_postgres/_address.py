@@ -42,7 +42,9 @@ class Address:
             ) from None
         user, host, port, database = (str(settings.get(name) or "") for name in ("user", "host", "port", "dbname"))
         at = f"{quote(user, safe='')}@" if user else ""
-        where = (f"[{host}]" if ":" in host else quote(host, safe="/,")) + (f":{port}" if port else "")
-        if host.startswith("/"):  # a socket's directory
-            return cls(settings, f"postgresql://{at}/{quote(database)}?host={where}")
-        return cls(settings, f"postgresql://{at}{where}/{quote(database)}")
+        name = quote(database, safe="")
+        if host.startswith(("/", "@")) or "," in host:  # a socket's directory, or several
+            ports = f"&port={port}" if port else ""
+            return cls(settings, f"postgresql://{at}/{name}?host={quote(host, safe='/,:')}{ports}")
+        where = (f"[{host}]" if ":" in host else quote(host)) + (f":{port}" if port else "")
+        return cls(settings, f"postgresql://{at}{where}/{name}")

@@ -26,6 +26,9 @@ class Borrowed:
         """The rows that a statement gives."""
         with plain(psycopg.Cursor(self._connection, row_factory=tuple_row)) as cursor:
             cursor.execute(statement, parameters)
+            if self._connection.pgconn.pipeline_status:  # which has the answer come later
+                with self._connection.pipeline():
+                    pass
             return cursor.fetchall() if cursor.description else []
 
     def transaction(self) -> AbstractContextManager[object]:
@@ -60,6 +63,9 @@ class BorrowedOnLoop:
     async def _run(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
         async with plain(psycopg.AsyncCursor(self._connection, row_factory=tuple_row)) as cursor:
             await cursor.execute(statement, parameters)
+            if self._connection.pgconn.pipeline_status:
+                async with self._connection.pipeline():
+                    pass
             return await cursor.fetchall() if cursor.description else []
 
 

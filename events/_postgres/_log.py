@@ -6,6 +6,7 @@ from hashlib import blake2b
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from events._alone import one_by_one
 from events._clocks import Clock, time_of
 from events._codec import Codec
 from events._errors import LogError, LogUnavailableError
@@ -13,7 +14,7 @@ from events._events import Event
 from events._issuers import Issuers
 from events._log import NO_GRANT, Grant
 from events._postgres._address import Address
-from events._postgres._clock import ServerClock
+from events._postgres._clock import ServerClock, steady
 from events._postgres._reading import Reading
 from events._postgres._rows import EventRow, name_of
 from events._postgres._statements import HORIZON, statements
@@ -117,6 +118,9 @@ class PostgresLog(Reading[M]):
         self._roomy: set[str] = set()
         self._database.open(migrations(), may_migrate=migrate)
         self._identity: str = self._database.fetch(self._statements.identity, {})[0][0]
+        asked_at = steady()
+        ((server_time,),) = self._database.fetch(self._statements.time, {})
+        self._clock.tell(server_time, asked_at, steady())
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]:
@@ -280,7 +284,7 @@ class JoinedLog(PostgresLog[M]):
         self, batches: Sequence[tuple[str, Sequence[M]]], clock: Clock, issuer: Any = None
     ) -> list[int | LogError | None]:
         """See `EventLog.add_each`: one after the other."""
-        return [self.add_many(stream, batch, clock, issuer) for stream, batch in batches]
+        return one_by_one(self, batches, clock, issuer)
 
     def compact(self) -> None:
         """Nothing: that is not for a transaction."""

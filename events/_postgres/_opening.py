@@ -10,8 +10,11 @@ from attrs import frozen
 from events._errors import LogUnavailableError
 from events._postgres._statements import quoted_name
 
-RACES = ("23505", "42P06", "42P07", "40001", "40P01")
-"""What the server says to who makes the same schema or table as somebody else at the same moment."""
+MADE_BEFORE = ("23505", "42P06", "42P07")
+"""What the server says to who makes a schema or table that somebody else has just made, or made long ago."""
+
+RACES = (*MADE_BEFORE, "40001", "40P01")
+"""What it says to who does so at the same moment."""
 
 
 @frozen
@@ -67,7 +70,8 @@ def migrate(connection: psycopg.Connection[Any], where: str, schema: str, steps:
             with connection.transaction():
                 _step(connection, schema, version, steps)
         except psycopg.Error as error:
-            if error.sqlstate not in RACES:
+            has_lost = check(connection, where, schema, latest) > version
+            if error.sqlstate not in RACES or (error.sqlstate in MADE_BEFORE and not has_lost):
                 raise
 
 

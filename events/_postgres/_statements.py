@@ -268,6 +268,7 @@ class Statements:
     next_due: str
     shelved: str
     identity: str
+    time: str
     vacuum: tuple[str, ...]
     channel: str
 
@@ -316,6 +317,7 @@ def statements(schema: str, *, notifies: bool) -> Statements:
         next_due=f"SELECT min(due_at) {from_streams} due_at > %(now)s::float8",
         shelved=f"SELECT user_id {from_streams} shelved_since IS NOT NULL ORDER BY shelved_since",
         identity=f"SELECT identity::text FROM {quoted}.log",
+        time="SELECT extract(epoch FROM clock_timestamp())::float8",
         vacuum=tuple(f"VACUUM {quoted}.{table}" for table in ("events", "checkpoints", "streams")),
         channel=schema,
     )
