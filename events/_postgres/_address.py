@@ -36,15 +36,21 @@ class Address:
         try:
             settings = conninfo_to_dict(text)
         except psycopg.Error:
-            raise ValueError(
-                "that is no address of a PostgreSQL database; write postgresql://user:password@host:port/database "
-                "(with %xx for special characters in the password), or libpq's host=... dbname=..."
-            ) from None
+            raise _no_address() from None
         user, host, port, database = (str(settings.get(name) or "") for name in ("user", "host", "port", "dbname"))
         at = f"{quote(user, safe='')}@" if user else ""
+        if "@" in host[1:] + database:  # a part of the password, most likely
+            raise _no_address()
         name = quote(database, safe="")
         if host.startswith(("/", "@")) or "," in host:  # a socket's directory, or several
             ports = f"&port={port}" if port else ""
             return cls(settings, f"postgresql://{at}/{name}?host={quote(host, safe='/,:')}{ports}")
         where = (f"[{host}]" if ":" in host else quote(host)) + (f":{port}" if port else "")
         return cls(settings, f"postgresql://{at}{where}/{name}")
+
+
+def _no_address() -> ValueError:
+    return ValueError(
+        "that is no address of a PostgreSQL database; write postgresql://user:password@host:port/database (with %xx "
+        "for special characters in the password: %40 for @, %2F for /), or libpq's host=... dbname=..."
+    )

@@ -1,7 +1,6 @@
 """`ServerClock`: the server's time, told without asking it each time. Must not know connections."""
 
 import time
-from threading import Lock
 
 from events._clocks import Clock
 
@@ -35,12 +34,11 @@ class ServerClock:
 
     def __init__(self, steady: Clock = steady) -> None:
         self._steady = steady
-        self._lock = Lock()
-        self._ahead, self._doubt, self._told_at = time.time() - steady(), float("inf"), steady()
+        self._known = time.time() - steady(), float("inf"), steady()  # how far ahead, the doubt then, and when that was
 
     def __call__(self) -> float:
         """The server's time now, as far as it is known; this machine's before the first answer."""
-        return self._ahead + self._steady()
+        return self._known[0] + self._steady()
 
     def tell(self, server_time: float, asked_at: float, answered_at: float) -> None:
         """Learn from an answer.
@@ -51,7 +49,7 @@ class ServerClock:
         """
         doubt = (answered_at - asked_at) / 2
         ahead = server_time - (asked_at + answered_at) / 2
-        with self._lock:
-            aged = self._doubt + DRIFT * (answered_at - self._told_at)
-            if doubt <= aged or abs(ahead - self._ahead) > doubt + aged:
-                self._ahead, self._doubt, self._told_at = ahead, doubt, answered_at
+        known, doubted, told_at = self._known
+        aged = doubted + DRIFT * (answered_at - told_at)
+        if doubt <= aged or abs(ahead - known) > doubt + aged:
+            self._known = ahead, doubt, answered_at

@@ -241,8 +241,9 @@ class Database:
         settings = {
             "lock_timeout": f"{max(1, int(1000 * self.options.timeout))}ms",
             "default_transaction_isolation": "read committed",
-            "default_transaction_read_only": "on" if self.options.read_only else "off",
         }
+        if self.options.read_only:
+            settings["default_transaction_read_only"] = "on"
         for name, value in settings.items():
             session.execute(f"SET {name} = '{value}'", prepare=False)
 

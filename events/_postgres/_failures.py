@@ -86,6 +86,27 @@ WORDS: tuple[tuple[tuple[str, ...], type[LogError], str], ...] = (
 OTHER: tuple[type[LogError], str] = LogUnavailableError, "the server failed {detail}; nothing was recorded"
 
 
+CONNECTING = (
+    ("too many c", "53300"),
+    ("remaining connection slots", "53300"),
+    ("starting up", "57P03"),
+    ("shutting down", "57P03"),
+    ("password", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("does not exist", "3D000"),
+)
+"""What a server says to who connects, of which libpq passes on no SQLSTATE, only the words (in English, mostly)."""
+
+
+def state_of(error: psycopg.Error) -> str:
+    """The SQLSTATE, as far as there is one; "" where the server could not be reached."""
+    if error.sqlstate is not None:
+        return error.sqlstate
+    said = str(error)
+    found = next((state for words, state in CONNECTING if words in said and "FATAL" in said), "")
+    return found or ("" if is_lost(error) else "none")
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection broke, so that nobody knows what became of the statement."""
     state = error.sqlstate
@@ -96,7 +117,7 @@ def is_lost(error: psycopg.Error) -> bool:
 
 def may_pass(error: psycopg.Error) -> bool:
     """Whether to try again makes sense, since nothing was done and the reason may be gone."""
-    return error.sqlstate in PASSING
+    return state_of(error) in PASSING
 
 
 def unknown(error: Exception, where: str, timeout: float) -> OutcomeUnknownError:
@@ -116,7 +137,7 @@ def translated(error: psycopg.Error, where: str, timeout: float, schema: str) ->
         timeout: for how many seconds was tried.
         schema: the schema's name.
     """
-    state = error.sqlstate or ("" if is_lost(error) else "none")
+    state = state_of(error)
     detail = f"({plain(error)}{f'; SQLSTATE {state}' if state else ''})"
     kind, words = next(((kind, words) for states, kind, words in WORDS if state in states), OTHER)
     return kind(f"{where}: " + words.format(detail=detail, timeout=timeout, schema=schema))

@@ -115,7 +115,7 @@ class PostgresLog(Reading[M]):
         super().__init__(self._database, codec, statements(schema, notifies=notifies), ServerClock(), {})
         self.schema, self._listens = schema, listens
         self._issuers = Issuers(codec, lambda encoded: blake2b(encoded, digest_size=16).digest())
-        self._roomy: set[str] = set()
+        self._seen: dict[str, tuple[int, int]] = {}  # of streams written to: the head then, and where they were full
         self._database.open(migrations(), may_migrate=migrate)
         self._identity: str = self._database.fetch(self._statements.identity, {})[0][0]
         asked_at = steady()
@@ -172,7 +172,7 @@ class PostgresLog(Reading[M]):
         parameters = append_parameters(stream, rows, expected_head, grant, self._issuers.of(grant.issuer), at)
         parameters["notifies"] = grant.due_at is not None and grant.due_at <= self._clock() + HORIZON
         head, checkpointed = self._attempt(Append(self._statements, self._fences, stream, expected_head, parameters))
-        self._note_room(stream, parameters["full_at"] > head)
+        self._note(stream, head, parameters["full_at"])
         if state is not None and head - checkpointed >= EVERY:
             with suppress(LogError):  # the events are recorded, and the next append keeps one
                 self._attempt(Keep(self._statements, stream, head, self._codec.encode(state)))
@@ -184,9 +184,10 @@ class PostgresLog(Reading[M]):
 
     def claim(self, now: float, until: float, most: int) -> list[str]:
         """See `EventLog.claim`."""
+        parameters = {"now": float(now), "until": float(until)}
         claimed: list[str] = []
         while len(claimed) < most:
-            rows = self._source.fetch(self._statements.claim, {"now": float(now), "until": float(until)})
+            rows = self._attempt(lambda session, _in_doubt: session.run(self._statements.claim, parameters))
             if not rows:
                 break
             claimed.append(name_of(rows[0][0]))
@@ -231,14 +232,16 @@ class PostgresLog(Reading[M]):
             return None
         add = self._new_add(stream, measurements, clock, issuer)
         offset: int | None = self._attempt(add)
-        self._note_room(stream, offset is not None and offset + len(measurements) < add.full_at)
+        if offset is not None:
+            self._note(stream, offset + len(measurements), add.full_at)
         return offset
 
     def _new_add(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any) -> Add:
         batch = [self._codec.encode(measurement) for measurement in measurements]
-        has_room = len(batch) == 1 and stream in self._roomy
+        head, full_at = self._seen.get(stream, (0, 0))
+        has_room = len(batch) == 1 and head < full_at
         by, now = self._issuers.of(issuer), time_of(clock)
-        return Add(self._statements, self._fences, stream, by, now, batch, has_room=has_room)
+        return Add(self._statements, self._fences, stream, by, now, batch, least=head, has_room=has_room)
 
     def _added_each(self, adds: Sequence[Add]) -> list[int | LogError | None]:
         from events._postgres._pipeline import add_each
@@ -251,14 +254,11 @@ class PostgresLog(Reading[M]):
                 results += [why] * (len(adds) - len(results))
         return results
 
-    def _note_room(self, stream: str, has_room: bool) -> None:
-        """What an add had better expect; it need not be so."""
-        if not has_room:
-            self._roomy.discard(stream)
-        elif stream not in self._roomy:
-            if len(self._roomy) >= KNOWN:
-                self._roomy.clear()
-            self._roomy.add(stream)
+    def _note(self, stream: str, head: int, full_at: int) -> None:
+        """What is known of a stream for the next add; it may have gone on since, but not back."""
+        if len(self._seen) >= KNOWN and stream not in self._seen:
+            self._seen.clear()
+        self._seen[stream] = head, full_at
 
     def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
         return self._database.attempt(work)
@@ -275,7 +275,7 @@ class JoinedLog(PostgresLog[M]):
     def __init__(self, log: PostgresLog[M], transaction: "Transaction") -> None:
         Reading.__init__(self, transaction, log._codec, log._statements, log._clock, {})
         self._transaction = transaction
-        self._issuers, self._roomy = log._issuers, set()
+        self._issuers, self._seen = log._issuers, {}
 
     def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
         return self._transaction.attempt(work)

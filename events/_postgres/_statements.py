@@ -91,7 +91,7 @@ _ADD_MANY = (
     + _REFUSED
 )
 
-_FENCE_OFF = "UPDATE {schema}.streams SET fence = fence + 1 WHERE user_id = %(user_id)s RETURNING fence"
+_FENCE_OFF = "UPDATE {schema}.streams SET fence = fence + 1 WHERE user_id = %(user_id)s RETURNING fence, start"
 
 _FIND_TOKEN = """
     SELECT "offset" FROM {schema}.events WHERE user_id = %(user_id)s AND token = %(token)s::int8

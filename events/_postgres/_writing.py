@@ -8,10 +8,13 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from events._errors import ConflictError
+from events._errors import ConflictError, OutcomeUnknownError, UnsupportedTypeError
 from events._log import Grant
 from events._postgres._rows import MOST, EventRow, new_token, stored_name
 from events._postgres._statements import Statements
+
+LARGEST = 2**30 - 2**20
+"""How many bytes one statement may have; the server takes 1 GiB at most."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -38,6 +41,7 @@ class Add:
         fences: the streams' fences, where they are known to be above 0; it is kept up to date.
         stream, issuer, now: as of `EventLog.add`; the issuer as it is kept, the time by the writer's clock.
         batch: the measurements, encoded; at least one.
+        least: the lowest offset that the first of them can get, as far as is known.
         has_room: whether the stream had room when last seen, so that the shorter statement may do.
 
     Attributes:
@@ -54,9 +58,12 @@ class Add:
         now: float | None,
         batch: Sequence[bytes],
         *,
+        least: int = 0,
         has_room: bool = False,
     ) -> None:
-        self._statements, self._fences, self._stream, self._has_room = statements, fences, stream, has_room
+        self._statements, self._fences, self._stream = statements, fences, stream
+        self._least, self._has_room = least, has_room
+        check_size(batch)
         self.statement = statements.add_anyhow if len(batch) == 1 else statements.add_many
         self.parameters: dict[str, Any] = {
             "user_id": stored_name(stream),
@@ -97,12 +104,18 @@ class Add:
         return bool(was != known)
 
     def _fate(self, session: Running) -> int | None:
-        """See to it that what was asked before is done by now, or never will be; its offset if it was."""
+        """See to it that what was asked before is done by now, or never will be; its offset if it was.
+
+        Raises:
+            OutcomeUnknownError: it may have been done, and be pruned by now.
+        """
         with session.transaction():
             fenced = session.run(self._statements.fence_off, self.parameters)
             found = session.run(self._statements.find_token, self.parameters)  # in its own look, after the lock
-        for (fence,) in fenced:
+        for fence, start in fenced:
             self._fences[self._stream] = self.parameters["fence"] = fence
+            if not found and start > self._least:
+                raise pruned(self._stream, start)
         return int(found[0][0]) if found else None
 
 
@@ -131,6 +144,7 @@ class Append:
 
         Raises:
             ConflictError: the head is another.
+            OutcomeUnknownError: it may have been done, and be pruned by now.
         """
         parameters, head = self.parameters, self.parameters["head"]
         if head:
@@ -143,7 +157,9 @@ class Append:
             if in_doubt and session.run(self.statements.is_there, parameters):
                 return head, head
         found = session.run(self.statements.position, parameters)
-        actual = found[0][1] if found else 0
+        start, actual = found[0][:2] if found else (0, 0)
+        if in_doubt and start > self.expected_head:
+            raise pruned(self.stream, start)
         if actual or self.expected_head:
             raise ConflictError(self.stream, self.expected_head, actual)
         return 0, 0
@@ -153,6 +169,7 @@ def append_parameters(
     stream: str, rows: Sequence[EventRow], expected_head: int, grant: Grant, issuer: bytes, at: float | None
 ) -> dict[str, Any]:
     """What the statements of an append need. Of a grant's victims the first run counts, which a range describes."""
+    check_size([row.data for row in rows])
     head = expected_head + len(rows)
     full_at = min(head + grant.room, MOST)
     victims = grant.victims.runs[0] if grant.victims else range(0)
@@ -176,6 +193,26 @@ def append_parameters(
         "due_after": grant.due_after,
         "shelved": grant.shelved,
     }
+
+
+def check_size(data: Sequence[bytes]) -> None:
+    """Refuse what the server does not take in one statement: it would end the connection.
+
+    Raises:
+        UnsupportedTypeError: it is too large.
+    """
+    if (size := sum(map(len, data))) > LARGEST:
+        raise UnsupportedTypeError(
+            f"what is to be recorded has {size:,} bytes, more than PostgreSQL takes at once ({LARGEST:,}); split it"
+        )
+
+
+def pruned(stream: str, start: int) -> OutcomeUnknownError:
+    """The error for what may have been recorded and dropped again before anybody could look."""
+    return OutcomeUnknownError(
+        f"stream {stream!r}: the connection was lost while something was being recorded, and history was pruned before "
+        f"{start} since; whether it was recorded, replayed and pruned, or never recorded, nobody knows"
+    )
 
 
 @frozen
