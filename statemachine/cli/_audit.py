@@ -15,7 +15,7 @@ from events import LogError, Position, Recorded
 from statemachine._audit import Audit, audited
 from statemachine.cli._command import BadInput, OneLineCommand, quoted
 from statemachine.cli._looking import Log, connected, known_state, looking, position, shown, state_at, steadily
-from statemachine.cli._place import LogPlace, Place, schema_option
+from statemachine.cli._place import Place, log_place, schema_option
 from statemachine.cli._show import NUMBERS, console, note, plural, progress
 from statemachine.cli._stray import stray_rows
 
@@ -27,7 +27,7 @@ REPORT_EVERY = 1000
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("place", metavar="LOG", type=LogPlace())
+@click.argument("place", metavar="LOG", type=log_place)
 @schema_option
 def audit(place: Place) -> None:
     """Prove of every user in a LOG that each measurement is accounted for exactly once.

@@ -86,17 +86,11 @@ class OneLineGroup(click.Group):
             raise click.UsageError(_without_addresses(error.message, args), ctx) from None
 
 
-class FilePath(click.Path):
-    """A `click.Path` that gives a `Path`, and takes no address, which may have a password in it."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See `click.ParamType.convert`."""
-        if is_address(str(value)):
-            self.fail("is an address; a file is meant.")
-        return super().convert(value, param, ctx)
+def file_path(text: str) -> Path:
+    """A file, as the type of a parameter; an address is refused, and not shown, as there may be a password in it."""
+    if is_address(text):
+        raise click.BadParameter("that is an address; a file is meant.")
+    return Path(text)
 
 
 def is_address(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""`ContinuingBuffer`: a buffer that goes on with the snapshots another process has left. Must not know files."""
+"""`ContinuingBuffer`: a buffer that goes on with the snapshots another process has left. Must not know databases."""
 
 from typing import Any
 

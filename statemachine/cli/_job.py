@@ -63,11 +63,11 @@ def run(
         process: what a replay does.
         workers: how many replays may run at once.
         progress: where the two passes show how far they are.
-        open_store: opens the file in which the buffer is kept; in memory if omitted.
+        open_store: opens what the buffer is kept in; in memory if omitted.
 
     Raises:
         BadInput: a row cannot be read, or there is none. Nothing was replayed, unless the file changed meanwhile.
-            Or the file of the buffer cannot be read or written; then the run can be continued.
+            Or what the buffer is kept in cannot be read or written; then the run can be continued.
     """
     reading = progress.add_task("Checking rows", total=table.size)
     rows = sum(1 for _ in table.rows(times.read, lambda done: progress.update(reading, completed=done)))

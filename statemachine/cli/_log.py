@@ -11,7 +11,7 @@ from rich.text import Text
 from events import Event, Recorded, TruncatedError, Unregistered
 from statemachine.cli._command import BadInput, OneLineCommand, printable
 from statemachine.cli._looking import Log, latest, looking, moment, position, shown
-from statemachine.cli._place import LogPlace, Place, schema_option
+from statemachine.cli._place import Place, log_place, schema_option
 from statemachine.cli._show import console, count, named, note, plural, table
 
 CHUNK = 1000
@@ -22,15 +22,16 @@ INTERVAL = 0.2
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("place", metavar="LOG", type=LogPlace())
+@click.argument("place", metavar="LOG", type=log_place)
 @click.argument("user", required=False)
 @schema_option
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 def log(place: Place, user: str | None, follow: bool) -> None:
     """Show the users in a LOG, or the events of one USER.
 
-    LOG is a file, or the address of a PostgreSQL database: postgresql://user@host/database. Each event has a line: its offset, when it was recorded (UTC; measurements that need no decision are recorded
-    without), its name and fields. It only looks, also while others write.
+    Each event has a line: its offset, when it was recorded (UTC; measurements that need no decision are recorded
+    without), its name and fields. It only looks, also while others write. LOG is a file, or the address of a PostgreSQL
+    database: postgresql://user@host/database.
     """
     if follow and user is None:
         raise BadInput("--follow needs a USER")

@@ -27,7 +27,11 @@ def looking(place: Place) -> Iterator[Log]:
         BadInput: there is no log, or it cannot be read; also from within the block.
     """
     try:
-        opened = _in_file(place) if isinstance(place, Path) else closing(place.log(read_only=True, lenient=True))
+        opened = (
+            _in_file(place)
+            if isinstance(place, Path)
+            else closing(place.log(PostgresLog[Any], read_only=True, lenient=True))
+        )
         with opened as log:
             yield log
     except (LogError, ImportError) as error:

@@ -2,14 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from attrs import field, frozen
 
 from events import PostgresLog
 from statemachine._kept import KEPT
-from statemachine.cli._command import BadInput, is_address
+from statemachine.cli._command import BadInput, is_address, quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,6 +18,11 @@ SCHEMA = "holdover"
 """The schema that is meant where none is named."""
 
 _NAMED = "holdover.schema"
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what matters of it comes as an error
+
+
+Log = TypeVar("Log", bound=PostgresLog[Any])
 
 
 @frozen
@@ -36,16 +41,15 @@ class Server:
     address: str = field(repr=False)
     schema: str = SCHEMA
 
-    def log(self, **options: Any) -> PostgresLog[Any]:
+    def log(self, kind: type[Log], **options: Any) -> Log:
         """The log, opened with these options of `PostgresLog`.
 
         Raises:
             BadInput: the address or the schema's name makes no sense.
             LogError, ImportError: as `PostgresLog`.
         """
-        logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what matters of it comes as an error
         try:
-            return PostgresLog(self.address, schema=self.schema, types=(*KEPT, *options.pop("types", ())), **options)
+            return kind(self.address, schema=self.schema, types=(*KEPT, *options.pop("types", ())), **options)
         except ValueError as error:
             raise BadInput(str(error)) from None
 
@@ -63,30 +67,22 @@ class Server:
 Place = Path | Server
 
 
-class LogPlace(click.ParamType):
-    """The type of a parameter that says where a log is: a `Path`, or a `Server` where an address is given."""
-
-    name = "log"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        """See `click.ParamType.convert`."""
-        schema = None if ctx is None else ctx.meta.get(_NAMED)
-        if is_address(value):
-            return Server(value, schema or SCHEMA)
-        if schema is not None:
-            self.fail("is a file, and has no --schema; give the address of a database, or leave --schema out")
-        return Path(value)
+def log_place(text: str) -> Place:
+    """Where a log is, as the type of a parameter: a `Path`, or a `Server` where an address is given."""
+    schema = click.get_current_context().meta.get(_NAMED)
+    if is_address(text):
+        return Server(text, schema or SCHEMA)
+    if schema is not None:
+        raise click.BadParameter(f"{quoted(text)} is a file, and has no --schema; give an address, or leave it out.")
+    return Path(text)
 
 
-class AddressPlace(LogPlace):
+def server(text: str) -> Server:
     """The same where only an address will do."""
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Server:
-        """See `click.ParamType.convert`."""
-        place = super().convert(value, param, ctx)
-        if isinstance(place, Path):
-            self.fail("is a file; give the address of a database: postgresql://user@host/database")
-        return place
+    place = log_place(text)
+    if isinstance(place, Path):
+        raise click.BadParameter(f"{quoted(text)} is a file; give an address: postgresql://user@host/database.")
+    return place
 
 
 def _remember(context: click.Context, _parameter: click.Parameter, schema: str | None) -> None:
@@ -99,7 +95,6 @@ schema_option = click.option(
     is_eager=True,  # so that it is known when the address is read
     expose_value=False,
     callback=_remember,
-    show_default=SCHEMA,
-    help="Of an address: the schema in which the log is.",
+    help=f"Of an address: the schema in which the log is; {SCHEMA} if omitted.",
 )
-"""Goes with a parameter that is a `LogPlace`, whose `Server` then has the schema."""
+"""Goes with a parameter of the type `log_place`, whose `Server` then has the schema."""

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import TextIO
@@ -9,21 +10,24 @@ from typing import TextIO
 import click
 
 from events import Durability
-from statemachine.cli._command import BadInput, OneLineCommand, duration, quoted
+from statemachine.cli._command import BadInput, OneLineCommand, duration, file_path, quoted
 from statemachine.cli._job import OpenStore, run
 from statemachine.cli._outliers import THRESHOLD
 from statemachine.cli._output import write_rows, written
+from statemachine.cli._place import Place, log_place, schema_option
 from statemachine.cli._process import Outliers, OwnProcess
 from statemachine.cli._report import report
 from statemachine.cli._show import progress
-from statemachine.cli._store import Store
+from statemachine.cli._store import OpenHome, Store
+from statemachine.cli._store_postgres import server_home
+from statemachine.cli._store_sqlite import file_home
 from statemachine.cli._table import Table
 from statemachine.cli._times import COMMON, TimeFormat, Times, strptime_format
 from statemachine.cli._turn import Due
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.csv")
+@click.argument("file", type=file_path, metavar="FILE.csv")
 @click.option("--user", required=True, metavar="COLUMN", help="The column that says whose a measurement is.")
 @click.option("--time", required=True, metavar="COLUMN", help="The column that says when it was measured.")
 @click.option("--value", required=True, metavar="COLUMN", help="The column that says what was measured: a number.")
@@ -36,9 +40,7 @@ from statemachine.cli._turn import Due
     metavar="DURATION",
     help="Replay them as soon as they span so much time: 90s, 30m, 72h, 7d, 2w.",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="OUT.csv", help="Write the rows that the replays return here."
-)
+@click.option("--output", type=file_path, metavar="OUT.csv", help="Write the rows that the replays return here.")
 @click.option("--process", metavar="MODULE:FUNCTION", help="Your own replay, in the place of the search for outliers.")
 @click.option(
     "--time-format", metavar="FORMAT", help="How times are written, as for Python's strptime: '%d/%m/%Y %H:%M'."
@@ -53,17 +55,20 @@ from statemachine.cli._turn import Due
 )
 @click.option(
     "--log",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Keep the buffer in this file, and continue there after an interruption.",
+    type=log_place,
+    metavar="LOG",
+    help="Keep the buffer in this file, or at this address of a PostgreSQL database, and continue there after an "
+    "interruption.",
 )
+@schema_option
 @click.option(
     "--durability",
     type=click.Choice(["full", "normal", "off"]),
     default="normal",
     show_default=True,
     help="What the log survives, beside a crash of the process. full: a loss of power, too, waiting for the disk at "
-    "each row. normal: that costs the newest rows, which the next run adds again. off: that may damage the file.",
+    "each row. normal: that costs the newest rows, which the next run adds again. off: that may damage the file. In "
+    "PostgreSQL they set synchronous_commit, unless the address does: full to on, normal and off to off.",
 )
 def replay(
     file: Path,
@@ -76,7 +81,7 @@ def replay(
     process: str | None,
     time_format: str | None,
     workers: int,
-    log: Path | None,
+    log: Place | None,
     durability: Durability,
 ) -> None:
     """Feed a CSV file of measurements through the buffer while replays run beside, and see that nothing is lost.
@@ -93,10 +98,10 @@ def replay(
     12.04.2016 23:59, 2016/04/12, seconds or milliseconds since 1970, and more. Where both fit every row, the month
     comes before the day (US); --time-format says it otherwise. Columns are separated by commas, semicolons or tabs.
 
-    With --log the buffer, and what the replays return, are kept in FILE. If the run is interrupted, even killed, the
-    same command continues it: no row is added twice, each result is there exactly once, and the output is the same as
-    without the interruption. A window whose replay was under way is replayed again, with the same rows. holdover log,
-    audit and state show what is in FILE.
+    With --log the buffer, and what the replays return, are kept in LOG: a file, or the address of a PostgreSQL database
+    (postgresql://user@host/database). If the run is interrupted, even killed, the same command continues it: no row is
+    added twice, each result is there exactly once, and the output is the same as without the interruption. A window
+    whose replay was under way is replayed again, with the same rows. holdover log, audit and state show what is there.
 
     \b
     Examples:
@@ -134,15 +139,19 @@ def replay(
 
 
 def _opening(
-    log: Path, durability: Durability, fingerprint: dict[str, str], table: Table, output: Path | None
+    log: Place, durability: Durability, fingerprint: dict[str, str], table: Table, output: Path | None
 ) -> OpenStore:
-    if log.resolve() in (table.path.resolve(), output and output.resolve()):
-        raise BadInput(f"{log}: is the file that is read or written; --log has to be another one")
+    if isinstance(log, Path):
+        if log.resolve() in (table.path.resolve(), output and output.resolve()):
+            raise BadInput(f"{log}: is the file that is read or written; --log has to be another one")
+        open_home: OpenHome = partial(file_home, log, durability)
+    else:
+        open_home = partial(server_home, log, durability)
 
     def opened() -> Store:
         with open(table.path, "rb") as file:
             content = file_digest(file, "sha256").hexdigest()
-        return Store(log, durability, {**fingerprint, "the file's content": content}, table.header)
+        return Store(open_home, {**fingerprint, "the file's content": content}, table.header)
 
     return opened
 

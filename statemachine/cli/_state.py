@@ -9,21 +9,22 @@ from events import TruncatedError
 from statemachine import BufferState
 from statemachine.cli._command import BadInput, OneLineCommand, printable
 from statemachine.cli._looking import latest, looking, moment, position, state_at
-from statemachine.cli._place import LogPlace, Place, schema_option
+from statemachine.cli._place import Place, log_place, schema_option
 
 TIMES = ("deadline", "arrived_at", "pending_arrived_at", "retry_at")
 COUNTS = ("live", "frozen", "pending")
 
 
 @click.command(cls=OneLineCommand)
-@click.argument("place", metavar="LOG", type=LogPlace())
+@click.argument("place", metavar="LOG", type=log_place)
 @click.argument("user")
 @click.option("--at", type=click.IntRange(min=0), metavar="OFFSET", help="After the events below this offset.")
 @schema_option
 def state(place: Place, user: str, at: int | None) -> None:
     """Show the state of a user's buffer in a LOG, one field a line, as it is now or as it was at an offset.
 
-    LOG is a file, or the address of a PostgreSQL database: postgresql://user@host/database. It only looks: what is overdue does not expire by that.
+    It only looks: what is overdue does not expire by that. LOG is a file, or the address of a PostgreSQL database:
+    postgresql://user@host/database.
     """
     with looking(place) as log:
         if at is None:

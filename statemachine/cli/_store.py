@@ -1,67 +1,104 @@
-"""`Store`: the file in which a replay keeps its buffer, and what came of each window. Must not know options."""
+"""`Store`: where a replay keeps its buffer, and what came of each window. Must not know options, or which database."""
 
 import json
-import os
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from events import Durability, LogError, Schema, SqliteLog
+from attrs import frozen
+
+from events import EventLog, LogError, Schema
 from statemachine import BufferConfig, FrozenSnapshot, ReplayBufferError
-from statemachine.cli._command import BadInput, described, quoted
+from statemachine.cli._command import BadInput, described, printable, quoted
 from statemachine.cli._continuing import ContinuingBuffer
 from statemachine.cli._process import Judged, Process
 from statemachine.cli._table import Row
 from statemachine.cli._turn import Window
 
 TIMEOUT = 60.0
-"""Seconds to wait for another transaction on the file."""
+"""Seconds to wait for another transaction."""
 
-TABLES = (
-    "CREATE TABLE IF NOT EXISTS holdover_replay_run (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+
+@frozen
+class Statements:
+    """The SQL of a store.
+
+    Attributes:
+        tables: make the tables, where they are not there.
+        run: gives what makes the run what it is: names and values.
+        claim: keeps one of them.
+        save: keeps what came of a window: user, version, measurements, error, judged.
+        windows: gives all those, in the order of users and versions.
     """
-    CREATE TABLE IF NOT EXISTS holdover_replay_windows (
-        user TEXT NOT NULL,
-        version INTEGER NOT NULL,   -- of the snapshot
-        measurements INTEGER NOT NULL,
-        error TEXT NOT NULL,        -- why its replay failed, or ''
-        judged TEXT NOT NULL,       -- what its replay returned: [[number, {column: text}], ...]
-        PRIMARY KEY (user, version)
-    ) WITHOUT ROWID
-    """,
-)
+
+    tables: tuple[str, ...]
+    run: str
+    claim: str
+    save: str
+    windows: str
+
+
+class Home(Protocol):
+    """A log, with room for tables beside it, for one run at a time.
+
+    Attributes:
+        name: what to call it.
+        another: what to choose instead: another one of these.
+        where: what the log's own errors call it.
+        log: the log.
+        statements: its SQL.
+    """
+
+    @property
+    def name(self) -> str: ...  # pragma: no cover - a declaration
+
+    @property
+    def another(self) -> str: ...  # pragma: no cover - a declaration
+
+    @property
+    def where(self) -> str: ...  # pragma: no cover - a declaration
+
+    @property
+    def log(self) -> EventLog[Any]: ...  # pragma: no cover - a declaration
+
+    @property
+    def statements(self) -> Statements: ...  # pragma: no cover - a declaration
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """A transaction of this thread's own, on a connection that the log can join.
+
+        Raises:
+            LogError: what goes wrong with the database.
+        """
+
+
+OpenHome = Callable[[Sequence[Schema]], AbstractContextManager[Home]]
 
 
 class Store:
-    """The buffer of one run of `holdover replay`, and its results, in one SQLite file.
+    """The buffer of one run of `holdover replay`, and its results, in one database.
 
     What a window's replay returned is saved in the transaction that completes the replay, so it is there exactly once,
-    whenever the process is killed. It is a context manager; only one process at a time may have it open.
+    whenever the process is killed. It is a context manager.
 
     Parameters:
-        path: the file.
-        durability: as of `SqliteLog`.
-        fingerprint: what makes the run what it is, by what to call it. Two runs that differ in it share no file.
+        open_home: opens the database, for a log of the given types.
+        fingerprint: what makes the run what it is, by what to call it. Two runs that differ in it share no home.
         header: the names of the table's columns.
 
     Raises:
-        BadInput: the file cannot be used, or belongs to another run.
+        BadInput: it cannot be used, or belongs to another run.
     """
 
-    def __init__(
-        self, path: Path, durability: Durability, fingerprint: Mapping[str, str], header: tuple[str, ...]
-    ) -> None:
-        self.path, self._durability = path.resolve(), durability
-        self._stack = ExitStack()
+    def __init__(self, open_home: OpenHome, fingerprint: Mapping[str, str], header: tuple[str, ...]) -> None:
+        self._stack, self._where = ExitStack(), ""
         with self._stack, self._in_plain_words():
-            self._stack.enter_context(_alone(path))
-            types = [Schema(Row, dump=_dumped, load=partial(_loaded, header))]
-            self.log = SqliteLog[Row](self.path, durability=durability, types=types, timeout=TIMEOUT)
-            self._stack.callback(self.log.close)
-            self._claim(path, fingerprint)
+            self._home = self._stack.enter_context(
+                open_home([Schema(Row, dump=_dumped, load=partial(_loaded, header))])
+            )
+            self._where = self._home.where
+            self._claim({name: printable(value) for name, value in fingerprint.items()})
             self._stack = self._stack.pop_all()
 
     def __enter__(self) -> "Store":
@@ -72,9 +109,9 @@ class Store:
 
     @contextmanager
     def buffer(self, config: BufferConfig) -> Iterator[ContinuingBuffer]:
-        """The buffer; what goes wrong with its file is told in one line, and the run can be continued."""
+        """The buffer; what goes wrong with its database is told in one line, and the run can be continued."""
         with self._in_plain_words():
-            yield ContinuingBuffer(self.log, config)
+            yield ContinuingBuffer(self._home.log, config)
 
     def saving(self, buffer: ContinuingBuffer, process: Process) -> Process:
         """The process, which then completes its replay by itself, together with saving what came of it.
@@ -93,7 +130,7 @@ class Store:
                     self._save(frozen, error=described(error))
                     raise
                 self._save(frozen, judged=text)
-            except (sqlite3.Error, LogError, ReplayBufferError) as trouble:
+            except (LogError, ReplayBufferError) as trouble:
                 buffer.leave(frozen.user_id)
                 raise self._told(trouble) from trouble
             return judged
@@ -104,40 +141,34 @@ class Store:
         """What came of each window so far."""
         return [
             Window(user, version, measurements, len(json.loads(judged)), "failed" if error else "completed", error)
-            for user, version, measurements, error, judged in self._fetch(
-                "SELECT user, version, measurements, error, judged FROM holdover_replay_windows ORDER BY user, version"
-            )
+            for user, version, measurements, error, judged in self._rows()
         ]
 
     def judged(self) -> list[Judged]:
         """The rows that the replays returned, in the order of the file's lines."""
-        rows = [
-            Judged(number, columns)
-            for (judged,) in self._fetch("SELECT judged FROM holdover_replay_windows ORDER BY user, version")
-            for number, columns in json.loads(judged)
-        ]
+        rows = [Judged(number, columns) for *_, judged in self._rows() for number, columns in json.loads(judged)]
         return sorted(rows, key=lambda row: row.number)
 
     def _save(self, frozen: FrozenSnapshot[Row], *, judged: str = "[]", error: str = "") -> None:
         with self._transaction() as connection:
-            connection.execute(
-                "REPLACE INTO holdover_replay_windows VALUES (?, ?, ?, ?, ?)",
-                (frozen.user_id, frozen.version, len(frozen), error, judged),
-            )
+            window = frozen.user_id, frozen.version, len(frozen), error, judged
+            connection.execute(self._home.statements.save, window)
             if not error:
                 frozen.complete(connection=connection)
 
-    def _claim(self, path: Path, fingerprint: Mapping[str, str]) -> None:
-        """Make the tables in a new file; refuse one of another run."""
-        is_empty = next(self.log.streams(), None) is None
+    def _claim(self, fingerprint: Mapping[str, str]) -> None:
+        """Make the tables in a new home; refuse that of another run."""
+        home, statements = self._home, self._home.statements
+        is_empty = next(home.log.streams(), None) is None
         with self._transaction() as connection:
-            for statement in TABLES:
+            for statement in statements.tables:
                 connection.execute(statement)
-            found = dict(connection.execute("SELECT name, value FROM holdover_replay_run"))
+            found = dict(connection.execute(statements.run))
             if not found:
                 if not is_empty:
-                    raise BadInput(f"{path}: is the log of something else; choose another file")
-                connection.executemany("INSERT INTO holdover_replay_run VALUES (?, ?)", fingerprint.items())
+                    raise BadInput(f"{home.name}: is the log of something else; choose another {home.another}")
+                for each in fingerprint.items():
+                    connection.execute(statements.claim, each)
         differences = [
             f"{name} was {quoted(found.get(name, ''))} and is {quoted(value)}"
             for name, value in fingerprint.items()
@@ -145,21 +176,16 @@ class Store:
         ]
         if differences:
             raise BadInput(
-                f"{path}: belongs to another run: {'; '.join(differences)}; choose another file for this one"
+                f"{home.name}: belongs to another run: {'; '.join(differences)}; choose another {home.another} for "
+                f"this one"
             )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction of this thread's own; one that is not committed is rolled back as its connection closes."""
-        with closing(sqlite3.connect(self.path, timeout=TIMEOUT, isolation_level=None)) as connection:
-            connection.execute(f"PRAGMA synchronous = {self._durability}")
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[Any]:
+        return self._home.transaction()
 
-    def _fetch(self, statement: str) -> list[Any]:
-        with self._in_plain_words(), closing(sqlite3.connect(self.path, timeout=TIMEOUT)) as connection:
-            return connection.execute(statement).fetchall()
+    def _rows(self) -> list[Any]:
+        with self._in_plain_words(), self._home.transaction() as connection:
+            return list(connection.execute(self._home.statements.windows))
 
     @contextmanager
     def _in_plain_words(self) -> Iterator[None]:
@@ -167,39 +193,12 @@ class Store:
             yield
         except ImportError as error:
             raise BadInput(str(error)) from None
-        except (sqlite3.Error, LogError) as error:
+        except LogError as error:
             raise self._told(error) from None
 
     def _told(self, error: Exception) -> BadInput:
         what = str(error)
-        return BadInput(what if str(self.path) in what else f"{self.path}: {what}")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep a second run away from the file: it would add the same rows once more."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be opened: {error.strerror}") from None
-    try:
-        _lock(file, path)
-        yield
-    finally:
-        os.close(file)  # after the log is closed: closing any descriptor of the file gives up the locks that SQLite has
-
-
-def _lock(file: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on this system
-        return
-    try:
-        fcntl.flock(
-            file, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # given up by the system when the process ends, however it ends
-    except BlockingIOError:
-        raise BadInput(f"{path}: another run is at work on it; wait for its end") from None
+        return BadInput(what if self._where in what else f"{self._where}: {what}")
 
 
 def _dumped(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`stray_rows`: rows of a log in PostgreSQL that belong to nothing, or are missing. Must not know what they hold."""
+"""`stray_rows`: rows of a log in PostgreSQL that belong to nothing. Must not know what they hold."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ EVENTS = """
     SELECT user_id, start, head, count(*), min("offset"), max("offset")
     FROM {schema}.events LEFT JOIN {schema}.streams USING (user_id)
     GROUP BY user_id, start, head
-    HAVING head IS NULL OR min("offset") < start OR max("offset") >= head OR count(*) <> head - start
+    HAVING head IS NULL OR min("offset") < start OR max("offset") >= head
     ORDER BY user_id
 """
 
@@ -24,7 +24,7 @@ CHECKPOINTS = """
 
 
 def stray_rows(server: Server, log: Any) -> list[str]:
-    """What is wrong with the tables as a whole, each as of one moment; that what is missing is missed, others find out.
+    """What is wrong with the tables as a whole, each as of one moment. What is missing, whoever reads a user finds out.
 
     Raises:
         LogUnavailableError: they cannot be read.
