@@ -37,6 +37,7 @@ from events._events import (  # noqa: E402
     SnapshotFinalized,
 )
 from events._log import (  # noqa: E402
+    HORIZON,
     Checkpoint,
     EventLog,
     Grant,
@@ -51,6 +52,7 @@ from events._sqlite import Durability, SqliteLog  # noqa: E402
 from events._tail import Tail  # noqa: E402
 
 __all__ = [
+    "HORIZON",
     "AbortBegun",
     "AbortFinished",
     "BufferCleared",

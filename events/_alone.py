@@ -12,6 +12,8 @@ from events._errors import LogError
 class Alone:
     """A part of such a log. Several processes on it may get the same streams; who appends first has them."""
 
+    notes_claims = False
+
     @property
     def clock(self) -> Clock:
         """See `EventLog.clock`: this machine's."""

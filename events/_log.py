@@ -16,6 +16,9 @@ M = TypeVar("M")
 
 NO_OFFSETS = Offsets()
 
+HORIZON = 60.0
+"""Seconds ahead within which a log that wakes others tells them of who will be due."""
+
 
 @frozen
 class Grant:
@@ -98,6 +101,7 @@ class EventLog(Protocol[M]):
         keeps_history: False where committed history should be truncated as soon as possible.
         tails: for logs in this process's memory, stream to `Tail`: callers may add to it directly, which saves a call.
             Other logs have an empty one.
+        notes_claims: whether a claim keeps a stream from others.
         clock: tells the time by which deadlines are best measured: for a log of several machines the server's.
     """
 
@@ -106,6 +110,9 @@ class EventLog(Protocol[M]):
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]: ...  # pragma: no cover - a declaration
+
+    @property
+    def notes_claims(self) -> bool: ...  # pragma: no cover - a declaration
 
     @property
     def clock(self) -> Clock: ...  # pragma: no cover - a declaration
@@ -195,7 +202,11 @@ class EventLog(Protocol[M]):
         """
 
     def next_due(self, now: float) -> float | None:
-        """The earliest of the grants' `due_at` that are after `now`; None where there is none."""
+        """The time from which `claim` may give a stream that it does not give now; None where there is none.
+
+        That is the earliest `due_at` after `now`. Where claims are noted, and a stream is due, it is the time at which
+        its claim ends, or `now` where it is not claimed.
+        """
 
     def claim(self, now: float, until: float, most: int) -> list[str]:
         """As `due`, for workers that share the streams: each is given to one of them, and to nobody else until a time.
@@ -206,10 +217,13 @@ class EventLog(Protocol[M]):
             now: as for `due`.
             until: the time (seconds) from which others are given it, too, should nothing be appended.
             most: how many streams at most. A log that is not for several machines may note no claims, and give all.
+
+        Returns:
+            Streams that are due, from those that are due at once (`-inf`) and those whose time has come by turns.
         """
 
     def waking(self, wake: Callable[[], object]) -> AbstractContextManager[object]:
-        """A context in which `wake` is called, in some thread, when a stream has become due or will within a minute.
+        """A context in which `wake` is called, in some thread, when a stream has become due, or will within `HORIZON`.
 
         A log that cannot tell calls it never, so look now and then, too.
         """

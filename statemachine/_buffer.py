@@ -411,6 +411,10 @@ class ReplayBuffer(Bulk[M]):
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(str(error), user_id=user_id) from error
         state = journal.state(user_id)
+        if state is None and self._journal.decided(user_id) is not None:
+            raise StaleSnapshotError(
+                "the transaction sees a time before the first measurement; roll back", user_id=user_id
+            )
         if state is None:
             raise UnknownUserError("no measurement was ever added", user_id=user_id)
         now = self._now()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread, current_thread
 from typing import Any
 
+from events import HORIZON
 from statemachine._buffer import ReplayBuffer
 from statemachine._errors import BufferClosedError
 from statemachine._keeper import Keeper
@@ -15,8 +16,8 @@ from statemachine._run import ReplayResult
 
 logger = logging.getLogger("holdover")
 
-LEAST = 0.001
-"""Seconds between two looks, at least, unless a worker or the log asks for one."""
+LEAST = 0.01
+"""Seconds between two looks, at least, unless a worker or the log asks for one; each vain look doubles it."""
 
 Replay = Callable[[str, Pool], ReplayResult | None]
 """Replays a due user in a thread of the pool given; None where there was nothing to do."""
@@ -51,6 +52,7 @@ class Service:
     ) -> None:
         self._buffer, self._keeper, self._replay, self._interval = buffer, keeper, replay, interval
         self._wake, self._asked_to_end, self._end = Event(), Event(), float("inf")
+        self._looks_on, self._least = False, LEAST  # whether there may be more than were claimed
         self.abandoned: list[str] = []
         self._pool = Pool(self._work, workers, self._freed)
         self._sweeper = Thread(target=self._sweep, name="holdover-sweeper", daemon=True)
@@ -90,17 +92,18 @@ class Service:
         """Whether it is one of its threads, which cannot wait for its end."""
         return thread in (self._thread, self._sweeper) or self._pool.has(thread)
 
-    def _work(self, user_id: str) -> ReplayResult | None:
-        return self._replay(user_id, self._pool)
+    def _work(self, user_id: str) -> bool:
+        """Whether to look for the next as soon as this thread is free."""
+        return self._replay(user_id, self._pool) is not None or self._looks_on
 
     def _freed(self) -> None:
-        """A replay has ended, so ask at once for the next; where nothing could be done, only after the interval."""
+        """A replay has ended, so look at once for the next; where nothing could be done, only after the interval."""
         if not self._pool.queued:
             self._wake.set()
 
     def _serve(self) -> None:
-        try:
-            with self._buffer._log.waking(self._wake.set):
+        with self._buffer._log.waking(self._wake.set):
+            try:
                 while not self.is_stopping:
                     pause = self._interval
                     try:
@@ -111,17 +114,25 @@ class Service:
                         logger.exception("looking for due users failed; the next look is in %s s", self._interval)
                     self._wake.wait(pause)
                     self._wake.clear()
-        finally:
-            self._asked_to_end.set()
-            self.abandoned = [result.user_id for result in self._keeper.drain(self._pool, lambda: self._end)]
-            self._sweeper.join(None if self._end == float("inf") else max(0.0, self._end - time.monotonic()))
+            finally:
+                self._asked_to_end.set()
+                self.abandoned = [result.user_id for result in self._keeper.drain(self._pool, lambda: self._end)]
+                self._sweeper.join(None if self._end == float("inf") else max(0.0, self._end - time.monotonic()))
 
     def _look(self) -> float:
         """Feed the pool; in how many seconds to look again."""
         self._keeper.look(self._pool, others=True)
-        if self._pool.idle and not self._pool.queued:
-            self._pool.put(self._buffer._claimed(self._pool.idle))
-        return max(LEAST, min(self._interval, self._buffer._next_due_in()))
+        idle, most = self._pool.idle, min(self._interval, HORIZON / 2)
+        if self._pool.queued or not idle:
+            return most  # whoever is free says so
+        claimed = self._buffer._claimed(idle)
+        self._looks_on = self._buffer._log.notes_claims and len(claimed) == idle
+        self._pool.put(claimed)
+        if self._looks_on:
+            return most
+        pause = self._buffer._next_due_in()
+        self._least = LEAST if claimed or pause > 0 else min(most, 2 * self._least)  # somebody holds who is due
+        return min(most, max(self._least, pause))
 
     def _sweep(self) -> None:
         while not self.is_stopping:

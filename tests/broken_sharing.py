@@ -26,6 +26,13 @@ class SoundSharingLog(Appending):
         with self.claiming:
             return self.noted(self.unclaimed(now)[:most], until)
 
+    notes_claims = True
+
+    def next_due(self, now: float) -> float | None:
+        ends = [max(now, self.claims.get(stream, now)) for stream in self.due(now)]
+        later = super().next_due(now)
+        return min(ends if later is None else [*ends, later], default=None)
+
     def unclaimed(self, now: float) -> list[str]:
         return [stream for stream in self.due(now) if self.claims.get(stream, now) <= now]
 
@@ -62,8 +69,12 @@ class SoundPostgresLog(PostgresLog[Any], SoundLog):
     def __init__(self) -> None:
         schema = postgres.new_schema()
         PostgresLog.__init__(self, postgres.address(postgres.QUICK), schema=schema, notifies=self.notifies)
+        known = self._statements
         self._statements = evolve(
-            self._statements, claim=self.changed(self._statements.claim), append=self.changed(self._statements.append)
+            known,
+            candidates=self.changed(known.candidates),
+            claim=self.changed(known.claim),
+            append=evolve(known.append, template=self.changed(known.append.template)),
         )
 
     def changed(self, statement: str) -> str:

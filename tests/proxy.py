@@ -192,9 +192,10 @@ class Connection:
             pass
         except HeldError:
             held = True
-        self.client.close()
-        if not held:
-            self.server.close()
+        finally:
+            self.client.close()
+            if not held:
+                self.server.close()
 
     def begin(self) -> bool:
         """Authentication, and what the server says of itself; whether it goes on from there."""

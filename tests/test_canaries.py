@@ -20,7 +20,7 @@ TESTS = sorted(name for name in dir(EventLogConformance) if name.startswith("tes
 class Suite(EventLogConformance):
     def __init__(self, log_class: type[SoundLog]) -> None:
         self._log_class = log_class
-        self.notes_claims = self.tells = issubclass(log_class, SoundSharingLog | SoundPostgresLog)
+        self.tells = issubclass(log_class, SoundSharingLog | SoundPostgresLog)
         self.patience = 0.1  # a sound log in memory wakes at once
 
     def make_log(self) -> EventLog[Any]:

@@ -108,7 +108,7 @@ def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None
 def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path) -> None:
     """In the error, and in all that it was caused by."""
     with pytest.raises(LogUnavailableError, match="cannot be reached") as refused:
-        PostgresLog(f"postgresql://app:{QUOTED}@/data?host={tmp_path}", timeout=0)
+        PostgresLog(f"postgresql://app:{QUOTED}@/data?host={tmp_path}", timeout=0.01)
     printed = "".join(traceback.format_exception(refused.value))
     assert str(tmp_path) in str(refused.value)
     assert SECRET not in printed
@@ -123,7 +123,8 @@ def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path
         ({"schema": "größe"}, "letters, digits and underscores"),
         ({"schema": ""}, "letters, digits and underscores"),
         ({"schema": "x" * 64}, "up to 63"),
-        ({"timeout": -1}, "from 0 to 2,000,000, not -1"),
+        ({"timeout": -1}, "above 0, to 2,000,000, not -1"),
+        ({"timeout": 0}, "above 0"),
         ({"timeout": float("nan")}, "not nan"),
         ({"timeout": float("inf")}, "not inf"),
         ({"max_connections": 0}, "at least 1, not 0"),

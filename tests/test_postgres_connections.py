@@ -151,7 +151,7 @@ def test_a_server_without_a_connection_left_is_tried_again(crowded: list[int]) -
         assert crowded == [0]
     crowded[0] = 10**9
     with pytest.raises(LogBusyError, match=r"no connection left .*allow it more"):
-        opened(log.schema, timeout=0)
+        opened(log.schema, timeout=0.01)
 
 
 def test_a_forked_child_makes_connections_of_its_own(log: PostgresLog[Any]) -> None:

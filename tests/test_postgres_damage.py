@@ -142,9 +142,9 @@ def test_a_fence_that_went_up_elsewhere_costs_one_statement_more_once(
     log: PostgresLog[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process learns it from a look at the stream, from an append, or from an add that was refused."""
-    ran: list[str] = []
-    run = Session.run
-    monkeypatch.setattr(Session, "run", lambda *call: [ran.append(call[1]), run(*call)][1])
+    ran: list[object] = []
+    run = Session.run_quick
+    monkeypatch.setattr(Session, "run_quick", lambda *call: [ran.append(call[1]), run(*call)][1])
     learn: list[tuple[Callable[[PostgresLog[Any], int], object], int]] = [
         (lambda log, head: None, 2),
         (lambda log, head: log.position("ann"), 1),

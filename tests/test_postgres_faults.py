@@ -55,7 +55,7 @@ def schema() -> str:
 
 @pytest.fixture
 def log(schema: str) -> Iterator[Log]:
-    """A log in which ann has one measurement, and room for others."""
+    """A log in which ann has one measurement and room for others, and is due."""
     with PostgresLog[Any](postgres.address(postgres.QUICK), schema=schema, timeout=PATIENCE) as log:
         begin(log)
         yield log
@@ -72,7 +72,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begin(log: Log) -> None:
-    log.append("ann", [MeasurementAdded("first")], expected_head=0, grant=Grant(room=1000))
+    log.append("ann", [MeasurementAdded("first")], expected_head=0, grant=Grant(room=1000, due_at=0.0))
 
 
 def found(log: Log) -> list[Any]:
@@ -143,7 +143,7 @@ def test_what_is_no_address_is_refused_without_being_shown(address: str, caplog:
 def test_a_password_with_a_special_character_is_not_shown(sign: str, caplog: pytest.LogCaptureFixture) -> None:
     """Who forgot the %xx does not find the password in an error: it is no host and no database."""
     with pytest.raises((ValueError, LogUnavailableError)) as refused:
-        PostgresLog[Any](f"postgresql://app:{sign}{SECRET}{sign}{SECRET}@127.0.0.1:1/postgres", timeout=0)
+        PostgresLog[Any](f"postgresql://app:{sign}{SECRET}{sign}{SECRET}@127.0.0.1:1/postgres", timeout=0.01)
     check_secrecy(refused.value, caplog)
 
 

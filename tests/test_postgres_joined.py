@@ -98,7 +98,6 @@ WAYS: dict[str, Callable[[], Connection]] = {
     "other adapters": with_own_adapters,
     "another search path": lambda: connect(options="-csearch_path=pg_catalog"),
     "other styles": lambda: connect(options="-cDateStyle=German -cextra_float_digits=0 -cbytea_output=escape"),
-    "latin": lambda: connect(client_encoding="latin1"),
 }
 
 
@@ -262,14 +261,22 @@ def test_another_database_is_refused_also_if_it_has_such_a_log(log: PostgresLog[
 
 
 def test_a_role_that_may_not_look_is_refused(log: PostgresLog[Any]) -> None:
-    """Nobody can know then whether it is the log's database."""
+    """With what to grant it."""
     with connect() as connection:
         role = f"holdover_{uuid4().hex[:12]}"
         connection.execute(f"CREATE ROLE {role}".encode())
         connection.execute(f"SET LOCAL ROLE {role}".encode())
-        with pytest.raises(ValueError, match="which is not the log's"):
+        with pytest.raises(LogUnavailableError, match=f"grant it what it needs in schema {log.schema}"):
             log.joined(connection)
         connection.rollback()
+
+
+def test_a_connection_that_cannot_write_every_text_is_refused(log: PostgresLog[Any]) -> None:
+    """With what it would have to be told."""
+    with connect(client_encoding="latin1") as connection:
+        save(connection, log)
+        with pytest.raises(ValueError, match=r"client_encoding is 'iso8859-1'; the log needs UTF8"):
+            log.joined(connection)
 
 
 def test_a_transaction_whose_server_is_gone_is_told_so(log: PostgresLog[Any]) -> None:

@@ -13,7 +13,7 @@ from events.conformance._base import DoorLocked, DoorOpened
 class TestPostgresLog(EventLogConformance):
     odd_measurements = tuple(odd for odd in EventLogConformance.odd_measurements if not isinstance(odd, (range, type)))
 
-    notes_claims = tells = True
+    tells = True
 
     def open(self, schema: str) -> PostgresLog[Any]:
         return PostgresLog(postgres.address(postgres.QUICK), schema=schema, types=[DoorOpened, DoorLocked])

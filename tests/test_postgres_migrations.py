@@ -183,13 +183,15 @@ def test_a_later_version_is_refused(connection: "psycopg.Connection[Any]") -> No
     assert versions(connection, schema) == [(7,)]
 
 
-@pytest.mark.parametrize("how", [{"migrate": False}, {"read_only": True}])
+@pytest.mark.parametrize(
+    ("how", "remedy"), [({"migrate": False}, "open it with migrate=True"), ({"read_only": True}, "name another schema")]
+)
 def test_who_must_not_make_tables_says_that_they_are_missing(
-    connection: "psycopg.Connection[Any]", monkeypatch: pytest.MonkeyPatch, how: dict[str, bool]
+    connection: "psycopg.Connection[Any]", monkeypatch: pytest.MonkeyPatch, how: dict[str, bool], remedy: str
 ) -> None:
     """Of a schema that is not there, and of one of an earlier version; one that is of this version is opened."""
     schema = postgres.new_schema()
-    with pytest.raises(LogUnavailableError, match=f"schema {schema} holds no log; open it with migrate=True"):
+    with pytest.raises(LogUnavailableError, match=f"schema {schema} holds no log; {remedy}"):
         opened(schema, **how)
     assert connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() == (None,)
     opened(schema).close()
@@ -197,7 +199,7 @@ def test_who_must_not_make_tables_says_that_they_are_missing(
         assert list(log.streams()) == []
     latest = migrations()[-1].version
     monkeypatch.setattr(_opening, "migrations", lambda: further("SELECT 1"))
-    with pytest.raises(LogUnavailableError, match=f"is of version {latest}, not {latest + 1}; open it with"):
+    with pytest.raises(LogUnavailableError, match=f"is of version {latest}, not {latest + 1}; {remedy}"):
         opened(schema, **how)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -50,20 +50,19 @@ def add(log: PostgresLog[Any], name: str, measurement: object) -> int | None:
 
 
 @pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The statements that are run from now on."""
-    ran: list[str] = []
-    run = Session.run
+    ran: list[object] = []
 
-    def noted(session: Session, statement: str, parameters: Any) -> Any:
-        ran.append(statement)
-        return run(session, statement, parameters)
+    def noted(run: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda session, statement, parameters: [ran.append(statement), run(session, statement, parameters)][1]
 
-    monkeypatch.setattr(Session, "run", noted)
+    for name in ("run", "run_quick"):
+        monkeypatch.setattr(Session, name, noted(getattr(Session, name)))
     return ran
 
 
-def test_an_add_is_one_statement(log: PostgresLog[Any], statements: list[str]) -> None:
+def test_an_add_is_one_statement(log: PostgresLog[Any], statements: list[object]) -> None:
     """Also the first in a process that has seen nothing of the user, one that evicts, a batch, and an append."""
     known = log._statements
     add(log, "ann", 1)
@@ -78,7 +77,9 @@ def test_an_add_is_one_statement(log: PostgresLog[Any], statements: list[str]) -
     assert statements == [known.add_anyhow, known.add]
 
 
-def test_an_add_without_room_is_found_out_by_one_statement_more(log: PostgresLog[Any], statements: list[str]) -> None:
+def test_an_add_without_room_is_found_out_by_one_statement_more(
+    log: PostgresLog[Any], statements: list[object]
+) -> None:
     """Where others have used up the room that was seen; from then on it is one again."""
     known = log._statements
     with opened(log.schema) as other:
@@ -95,7 +96,7 @@ def test_only_some_streams_are_remembered_to_have_room(monkeypatch: pytest.Monke
     names = [str(number) for number in range(5)]
     for name in names:
         log.append(name, [MeasurementAdded(0)], expected_head=0, grant=ROOM)
-        assert len(log._roomy) <= 2
+        assert len(log._seen) <= 2
     assert [add(log, name, 1) for name in names] == [1] * 5
     assert [add(log, name, 1) for name in names] == [2] * 5
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -10,14 +10,27 @@ from weakref import WeakSet
 
 import psycopg
 from attrs import frozen
+from psycopg.errors import error_from_result
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus
 from psycopg.rows import tuple_row
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.bool import BoolBinaryDumper, BoolBinaryLoader
+from psycopg.types.numeric import (
+    Float8BinaryLoader,
+    FloatBinaryDumper,
+    Int4BinaryLoader,
+    Int8BinaryDumper,
+    Int8BinaryLoader,
+)
+from psycopg.types.string import ByteaBinaryLoader, BytesBinaryDumper, StrDumperUnknown, TextBinaryLoader
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from events._errors import LogBusyError, LogClosedError, LogError, LogUnavailableError
 from events._postgres._address import Address
 from events._postgres._failures import is_lost, may_pass, translated, unknown
 from events._postgres._opening import Migration, check, migrate
+from events._postgres._quick import Quick
 
 T = TypeVar("T")
 
@@ -33,9 +46,14 @@ SLICE = 0.5
 
 
 class Session(psycopg.Connection[Any]):
-    """A connection that is only used to run one statement after the other."""
+    """A connection that is only used to run one statement after the other.
+
+    Attributes:
+        prepared: the names of the quick statements that are prepared; None where nothing is kept in a session.
+    """
 
     _cursor: "psycopg.Cursor[Any] | None" = None
+    prepared: set[bytes] | None = None
 
     def run(self, statement: str, parameters: Parameters) -> Rows:
         """The rows that the statement gives."""
@@ -45,14 +63,73 @@ class Session(psycopg.Connection[Any]):
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
+    def notify(self, statement: str) -> None:
+        """Tell who listens, where there is a statement for it; after what was written is committed.
+
+        In the same transaction, it would make that wait for everybody else's that tells something.
+        """
+        if statement:
+            with suppress(psycopg.Error):  # they look by themselves, too
+                self.run(statement, {})
+
+    def run_quick(self, quick: Quick, parameters: Parameters) -> Rows:
+        """The same, of a statement that gives whole numbers."""
+        values: Any = quick.values(parameters)
+        formats = [1] * len(values)
+        if self.prepared is None:
+            self.pgconn.send_query_params(quick.statement, values, param_formats=formats, result_format=1)
+        else:
+            if quick.name not in self.prepared:
+                self.pgconn.send_prepare(quick.name, quick.statement)
+                self._result()
+                self.prepared.add(quick.name)
+            self.pgconn.send_query_prepared(quick.name, values, param_formats=formats, result_format=1)
+        result = self._result()
+        return [
+            tuple(
+                None if (value := result.get_value(row, column)) is None else int.from_bytes(value, "big", signed=True)
+                for column in range(result.nfields)
+            )
+            for row in range(result.ntuples)
+        ]
+
+    def _result(self) -> Any:
+        """What the server answers; the commit may fail after the rows were sent, so all of it counts."""
+        results = self.wait(execute(self.pgconn))
+        for result in results:
+            if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+                raise error_from_result(result)
+        return results[0]
+
 
 C = TypeVar("C", "psycopg.Cursor[Any]", "psycopg.AsyncCursor[Any]")
 
+DUMPERS = (
+    (int, Int8BinaryDumper),
+    (float, FloatBinaryDumper),
+    (str, StrDumperUnknown),
+    (bytes, BytesBinaryDumper),
+    (bool, BoolBinaryDumper),
+    (list, ListBinaryDumper),
+)
+
+LOADERS = (
+    ("int4", Int4BinaryLoader),
+    ("int8", Int8BinaryLoader),
+    ("float8", Float8BinaryLoader),
+    ("text", TextBinaryLoader),
+    ("bytea", ByteaBinaryLoader),
+    ("bool", BoolBinaryLoader),
+)
+
 
 def plain(cursor: C) -> C:
-    """A cursor that sends each whole number as one of 8 bytes, and takes answers as they are cheapest."""
+    """A cursor that sends and takes values in the same way, whatever the connection has been told to do with them."""
     cursor.format = psycopg.pq.Format.BINARY
-    cursor.adapters.register_dumper(int, Int8BinaryDumper)
+    for kind, dumper in DUMPERS:
+        cursor.adapters.register_dumper(kind, dumper)
+    for name, loader in LOADERS:
+        cursor.adapters.register_loader(name, loader)
     return cursor
 
 
@@ -105,12 +182,14 @@ class Database:
         while True:
             try:
                 self._open(steps, may_migrate)
-                return
+                break
             except LogError as error:
                 cause = error.__cause__
                 if not (isinstance(cause, psycopg.Error) and may_pass(cause)) or monotonic() > deadline:
                     raise
                 sleep(LONGEST_PAUSE)
+        with suppress(PoolTimeout):
+            self._opened().wait(max(0.1, self.options.timeout))
 
     def _open(self, steps: list[Migration], may_migrate: bool) -> None:
         with self.connection() as connection:
@@ -118,10 +197,12 @@ class Database:
                 migrate(connection, self.path, self.options.schema, steps)
             elif (version := check(connection, self.path, self.options.schema, steps[-1].version)) < steps[-1].version:
                 what = f"is of version {version}, not {steps[-1].version}" if version else "holds no log"
-                raise LogUnavailableError(
-                    f"{self.path}: schema {self.options.schema} {what}; open it with migrate=True and not only to "
-                    f"read, or have the tables made by who may"
+                remedy = (
+                    "name another schema, or another database"
+                    if self.options.read_only
+                    else "open it with migrate=True, or have the tables made by who may"
                 )
+                raise LogUnavailableError(f"{self.path}: schema {self.options.schema} {what}; {remedy}")
 
     def attempt(self, work: Callable[[Session, bool], T], *, writes: bool = True, in_doubt: bool = False) -> T:
         """Have the work done in one statement or transaction, again where that is safe, until it is or time is up.
@@ -136,8 +217,8 @@ class Database:
             OutcomeUnknownError: it was done or not.
             LogError: it could not be done, and was not.
         """
-        if writes and self.options.read_only:
-            raise LogUnavailableError(f"{self.path} was opened with read_only=True, so nothing can be recorded")
+        if writes:
+            self.check_writable()
         deadline, pause = monotonic() + self.options.timeout, FIRST_PAUSE
         while True:
             try:
@@ -148,10 +229,19 @@ class Database:
                 in_doubt = in_doubt or (lost and writes)
                 if not (lost or may_pass(error)) or monotonic() + pause > deadline:
                     raise self._failed(error, in_doubt) from error
-                if lost and self._pool is not None:
-                    self._pool.check()  # where one is gone the others may be
+                if lost and (pool := self._pool) is not None:
+                    pool.check()  # where one is gone the others may be
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def check_writable(self) -> None:
+        """Refuse to write where it was opened only to look.
+
+        Raises:
+            LogUnavailableError: it was.
+        """
+        if self.options.read_only:
+            raise LogUnavailableError(f"{self.path} was opened with read_only=True, so nothing can be recorded")
 
     def fetch(self, statement: str, parameters: Parameters) -> Rows:
         """The rows of a query; it is asked again where a connection breaks.
@@ -199,7 +289,10 @@ class Database:
 
     @contextmanager
     def _session(self, deadline: float, in_doubt: bool) -> Iterator[Session]:
-        pool = self._pool or self._opened()
+        try:
+            pool = self._pool or self._opened()
+        except LogClosedError as error:
+            raise (unknown(error, self.path, 0.0) if in_doubt else error) from None
         session: Session | None = None
         while session is None:
             try:
@@ -238,6 +331,7 @@ class Database:
             return self._pool
 
     def _configure(self, session: Session) -> None:
+        session.prepared = set()
         settings = {
             "lock_timeout": f"{max(1, int(1000 * self.options.timeout))}ms",
             "default_transaction_isolation": "read committed",

@@ -110,8 +110,8 @@ def state_of(error: psycopg.Error) -> str:
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection broke, so that nobody knows what became of the statement."""
     state = error.sqlstate
-    if state is None:
-        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if state is None:  # with a result, it is one that libpq made up for an answer that did not come
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or error.pgresult is not None
     return state.startswith(LOST)
 
 

@@ -11,6 +11,7 @@ from psycopg.rows import tuple_row
 from events._errors import LogError
 from events._on_loop import OnLoop
 from events._postgres._database import Database, Rows, plain
+from events._postgres._quick import Quick
 from events._postgres._statements import Statements
 
 T = TypeVar("T")
@@ -31,6 +32,15 @@ class Borrowed:
                     pass
             return cursor.fetchall() if cursor.description else []
 
+    def run_quick(self, quick: Quick, parameters: Mapping[str, Any]) -> Rows:
+        """The same; here it goes the usual way."""
+        return self.run(quick.template, parameters)
+
+    def notify(self, statement: str) -> None:
+        """Tell who listens, when the transaction commits."""
+        if statement:
+            self.run(statement, {})
+
     def transaction(self) -> AbstractContextManager[object]:
         """A savepoint."""
         return self._connection.transaction()
@@ -47,6 +57,15 @@ class BorrowedOnLoop:
         """See `Borrowed.run`."""
         rows: Rows = self._call(self._run(statement, parameters))
         return rows
+
+    def run_quick(self, quick: Quick, parameters: Mapping[str, Any]) -> Rows:
+        """See `Borrowed.run_quick`."""
+        return self.run(quick.template, parameters)
+
+    def notify(self, statement: str) -> None:
+        """See `Borrowed.notify`."""
+        if statement:
+            self.run(statement, {})
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -108,10 +127,14 @@ class Transaction:
                 f"the connection has no open transaction to join (its status is {info.transaction_status.name}); write "
                 f"the results first (or use `with connection.transaction():`), and commit afterwards"
             )
+        if info.encoding != "utf-8":
+            raise ValueError(
+                f"the connection's client_encoding is {info.encoding!r}; the log needs UTF8, which has every character"
+            )
         try:
             found = self.attempt(lambda session, _in_doubt: session.run(statements.identity, {}))
         except LogError as error:
-            if not isinstance(error.__cause__, psycopg.errors.UndefinedTable | psycopg.errors.InsufficientPrivilege):
+            if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
                 raise
             found = []
         if found != [(identity,)]:

@@ -1,7 +1,7 @@
 """`listening`: a thread that hears what the server tells, and calls somebody. Must not know what it is about."""
 
 import logging
-import select
+import selectors
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,11 +40,12 @@ def listening(database: Database, channel: str, wake: Callable[[], object]) -> I
                     connection.execute(f"LISTEN {quoted_name(channel)}")
                     wake()  # for what was told before
                     if _heard_all(connection, theirs, wake):
-                        return
+                        break
             except (LogError, psycopg.Error) as error:
                 logger.warning("%s: cannot listen (%s); looking goes on without", database.path, error)
-            if select.select([theirs], [], [], PAUSE)[0]:
-                return
+            if readable(theirs, timeout=PAUSE):
+                break
+        theirs.close()
 
     thread = Thread(target=listen, name="holdover-listener", daemon=True)
     thread.start()
@@ -52,15 +53,21 @@ def listening(database: Database, channel: str, wake: Callable[[], object]) -> I
         yield
     finally:
         ours.close()
-        thread.join()
-        theirs.close()
+        thread.join(PAUSE)  # it may be connecting to a server that does not answer
 
 
 def _heard_all(connection: "psycopg.Connection[Any]", end: socket.socket, wake: Callable[[], object]) -> bool:
     """Listen until the connection breaks (which raises), or the end is told."""
     while True:
-        readable, _, _ = select.select([connection.fileno(), end.fileno()], [], [])
-        if end.fileno() in readable:
+        if end in readable(connection, end):
             return True
         if list(connection.notifies(timeout=0)):
             wake()
+
+
+def readable(*sources: Any, timeout: float | None = None) -> list[Any]:
+    """Those of the sources (with a `fileno`) from which something can be read, as soon as there is one."""
+    with selectors.DefaultSelector() as selector:
+        for source in sources:
+            selector.register(source, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(timeout)]

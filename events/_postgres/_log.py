@@ -3,22 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from itertools import chain, zip_longest
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from events._alone import one_by_one
 from events._clocks import Clock, time_of
 from events._codec import Codec
-from events._errors import LogError, LogUnavailableError
+from events._errors import LogError, LogUnavailableError, OutcomeUnknownError
 from events._events import Event
 from events._issuers import Issuers
-from events._log import NO_GRANT, Grant
+from events._log import HORIZON, NO_GRANT, Grant, Position
 from events._postgres._address import Address
 from events._postgres._clock import ServerClock, steady
 from events._postgres._reading import Reading
 from events._postgres._rows import EventRow, name_of
-from events._postgres._statements import HORIZON, statements
-from events._postgres._writing import Add, Append, Keep, Truncate, append_parameters
+from events._postgres._statements import statements
+from events._postgres._writing import Add, Append, FenceOff, Keep, Truncate, append_parameters
 from events._schema import Schema
 from events._tail import Tail
 
@@ -33,6 +34,9 @@ EVERY = 256
 AT_ONCE = 256
 """How many statements a pipeline has at most."""
 
+SPARE = 16
+"""How many more streams are looked at than claimed, since others claim, too."""
+
 KNOWN = 100_000
 """Of how many streams is remembered what was last seen of them."""
 
@@ -44,10 +48,10 @@ class PostgresLog(Reading[M]):
     """An `EventLog` in a PostgreSQL database, for any number of threads, processes and machines.
 
     What `add`, `add_many` or `append` has returned for is committed, with the `synchronous_commit` that the server, the
-    role or the address says. Each is one statement on one user's row, so different users never wait for each other, and
-    it tells by itself whether there is room, so a process needs to know nothing of the others. Where the connection is
-    lost before the answer, it is found out whether it was done; it is not done twice. History is kept until it is
-    pruned.
+    role or the address says: with `on`, its default, it survives whatever the server does. Each is one statement on one
+    user's row, so different users never wait for each other, and it tells by itself whether there is room, so a process
+    needs to know nothing of the others. Where the connection is lost before the answer, it is found out whether it was
+    done; it is not done twice. History is kept until it is pruned.
 
     It waits for the server, and tries again where that is safe, up to `timeout`. It has a pool of connections, made
     when they are needed, by threads of that pool.
@@ -57,11 +61,13 @@ class PostgresLog(Reading[M]):
             leaves out comes from libpq's environment variables. A password is never shown.
         schema: the schema in which its tables are, and no others: letters, digits and underscores.
         types: the types of measurements (attrs or dataclass types, or `Schema`s) and events of your own.
-        timeout: seconds to wait for the server, for a free connection, or for another transaction on the same user.
+        timeout: seconds to wait for the server, for a free connection, or for another transaction on the same user. A
+            server that is there and says nothing is given up when TCP does, or later.
         max_connections: how many connections there are at most; as many threads write at once.
         migrate: whether to make the tables, or bring them up to date, where that is needed.
         transaction_pooler: whether the address is that of a pooler that gives a connection for each transaction, such
-            as PgBouncer. Then nothing is kept in a connection: no prepared statements, no `LISTEN`, no timeouts.
+            as PgBouncer. Then nothing is kept in a connection: no prepared statements, no `LISTEN`, and how long to
+            wait for another transaction is the role's `lock_timeout`.
         notifies: whether those who listen are told at once of users who become due. Where it is off, as for servers
             that cannot, workers find out by looking.
         read_only: only look; everything that would write is refused.
@@ -79,6 +85,7 @@ class PostgresLog(Reading[M]):
     """
 
     keeps_history = True
+    notes_claims = True
 
     def __init__(
         self,
@@ -96,8 +103,8 @@ class PostgresLog(Reading[M]):
     ) -> None:
         if not schema.isidentifier() or not schema.isascii() or len(schema) > 63:
             raise ValueError(f"schema must be up to 63 letters, digits and underscores, not {schema!r}")
-        if not 0 <= timeout <= LONGEST:
-            raise ValueError(f"timeout must be a number of seconds from 0 to {LONGEST:,}, not {timeout!r}")
+        if not 0 < timeout <= LONGEST:
+            raise ValueError(f"timeout must be a number of seconds above 0, to {LONGEST:,}, not {timeout!r}")
         if max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, not {max_connections!r}")
         try:
@@ -115,6 +122,8 @@ class PostgresLog(Reading[M]):
         super().__init__(self._database, codec, statements(schema, notifies=notifies), ServerClock(), {})
         self.schema, self._listens = schema, listens
         self._issuers = Issuers(codec, lambda encoded: blake2b(encoded, digest_size=16).digest())
+        self._claims_first = False
+        self._doubted: set[str] = set()
         self._seen: dict[str, tuple[int, int]] = {}  # of streams written to: the head then, and where they were full
         self._database.open(migrations(), may_migrate=migrate)
         self._identity: str = self._database.fetch(self._statements.identity, {})[0][0]
@@ -135,6 +144,11 @@ class PostgresLog(Reading[M]):
     def register(self, *types: type | Schema) -> None:
         """See `EventLog.register`."""
         self._codec.register(*types)
+
+    def position(self, stream: str) -> Position | None:
+        """See `EventLog.position`."""
+        self._end_doubt(stream)
+        return super().position(stream)
 
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""
@@ -170,8 +184,9 @@ class PostgresLog(Reading[M]):
         """See `EventLog.append`."""
         rows = [EventRow.of(self._codec, event) for event in events]
         parameters = append_parameters(stream, rows, expected_head, grant, self._issuers.of(grant.issuer), at)
-        parameters["notifies"] = grant.due_at is not None and grant.due_at <= self._clock() + HORIZON
-        head, checkpointed = self._attempt(Append(self._statements, self._fences, stream, expected_head, parameters))
+        soon = grant.due_at is not None and grant.due_at <= self._clock() + HORIZON
+        append = Append(self._statements, self._fences, stream, expected_head, parameters, soon)
+        head, checkpointed = self._attempt_on(stream, append)
         self._note(stream, head, parameters["full_at"])
         if state is not None and head - checkpointed >= EVERY:
             with suppress(LogError):  # the events are recorded, and the next append keeps one
@@ -184,14 +199,27 @@ class PostgresLog(Reading[M]):
 
     def claim(self, now: float, until: float, most: int) -> list[str]:
         """See `EventLog.claim`."""
-        parameters = {"now": float(now), "until": float(until)}
+        self._claims_first = not self._claims_first
+        parameters = {"now": float(now), "until": float(until), "limit": most + SPARE}
+        found = self._source.fetch(self._statements.candidates, parameters)
+        lanes = [
+            [name for at_once, name in found if at_once is lane]
+            for lane in (self._claims_first, not self._claims_first)
+        ]
         claimed: list[str] = []
-        while len(claimed) < most:
-            rows = self._attempt(lambda session, _in_doubt: session.run(self._statements.claim, parameters))
-            if not rows:
-                break
-            claimed.append(name_of(rows[0][0]))
+        for name in chain.from_iterable(zip_longest(*lanes)):
+            if name is not None and len(claimed) < most and self._claimed(claimed, {**parameters, "user_id": name}):
+                claimed.append(name_of(name))
         return claimed
+
+    def _claimed(self, before: list[str], parameters: dict[str, Any]) -> bool:
+        """Whether the stream was claimed; what was claimed before it is not given up for an error."""
+        try:
+            return bool(self._attempt(lambda session, _in_doubt: session.run(self._statements.claim, parameters)))
+        except LogError:
+            if not before:
+                raise
+            return False
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
@@ -206,6 +234,7 @@ class PostgresLog(Reading[M]):
 
     def compact(self) -> None:
         """See `EventLog.compact`: lets the server use the space again; it is not given back to the file system."""
+        self._database.check_writable()
         for statement in self._statements.vacuum:
             self._database.fetch(statement, {})
 
@@ -231,9 +260,9 @@ class PostgresLog(Reading[M]):
         if not measurements:
             return None
         add = self._new_add(stream, measurements, clock, issuer)
-        offset: int | None = self._attempt(add)
-        if offset is not None:
-            self._note(stream, offset + len(measurements), add.full_at)
+        offset: int | None = self._attempt_on(stream, add)
+        head = add.parameters["least"] if offset is None else offset + len(measurements)
+        self._note(stream, head, add.full_at)
         return offset
 
     def _new_add(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any) -> Add:
@@ -248,7 +277,10 @@ class PostgresLog(Reading[M]):
 
         results: list[int | LogError | None] = []
         while len(results) < len(adds):
-            results += add_each(self._database, adds[len(results) :][:AT_ONCE])
+            some = adds[len(results) :][:AT_ONCE]
+            for add in some:
+                self._end_doubt(add.stream)
+            results += add_each(self._database, some)
             if isinstance(results[-1], LogUnavailableError):
                 why = LogUnavailableError(f"not tried, since another was refused: {results[-1]}")
                 results += [why] * (len(adds) - len(results))
@@ -263,6 +295,21 @@ class PostgresLog(Reading[M]):
     def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
         return self._database.attempt(work)
 
+    def _attempt_on(self, stream: str, work: Callable[[Any, bool], Any]) -> Any:
+        """The same for what writes to a stream; where it stays unknown whether it did, that is remembered."""
+        self._end_doubt(stream)
+        try:
+            return self._attempt(work)
+        except OutcomeUnknownError:
+            self._doubted.add(stream)
+            raise
+
+    def _end_doubt(self, stream: str) -> None:
+        """See to it that nothing comes late, before somebody looks or writes where it is not known what is there."""
+        if stream in self._doubted:
+            self._attempt(FenceOff(self._statements, self._fences, stream))
+            self._doubted.discard(stream)
+
 
 class JoinedLog(PostgresLog[M]):
     """A `PostgresLog` within an application's open transaction: all it reads and writes is part of that.
@@ -275,7 +322,7 @@ class JoinedLog(PostgresLog[M]):
     def __init__(self, log: PostgresLog[M], transaction: "Transaction") -> None:
         Reading.__init__(self, transaction, log._codec, log._statements, log._clock, {})
         self._transaction = transaction
-        self._issuers, self._seen = log._issuers, {}
+        self._issuers, self._seen, self._doubted, self._claims_first = log._issuers, {}, set(), False
 
     def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
         return self._transaction.attempt(work)

@@ -1,6 +1,7 @@
 """`add_each`: many adds without waiting for the answer of one before the next is asked. Must not know streams."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -22,6 +23,7 @@ def add_each(database: Database, adds: Sequence[Add]) -> list[Result]:
 
     Each is a transaction of its own. Whose fate is not known goes its own way, which finds that out first.
     """
+    database.check_writable()
     answers: list[Answer] = []
 
     def ask(session: Session, _in_doubt: bool) -> None:
@@ -33,7 +35,13 @@ def add_each(database: Database, adds: Sequence[Add]) -> list[Result]:
     except LogError as error:
         if not answers:
             return [error]
-    return [_result(database, add, answer) for add, answer in zip(adds, answers, strict=False)]
+    asked = list(zip(adds, answers, strict=False))
+    results = [_result(database, add, answer) for add, answer in asked]
+    if any(add.is_soon_due for add, _ in asked):
+        statement = adds[0].statements.notify
+        with suppress(LogError):
+            database.attempt(lambda session, _in_doubt: session.notify(statement), writes=False)
+    return results
 
 
 def _ask_each(database: Database, session: Session, adds: Sequence[Add], answers: list[Answer]) -> None:
@@ -43,9 +51,11 @@ def _ask_each(database: Database, session: Session, adds: Sequence[Add], answers
         with session.pipeline() as pipeline:
             for add in adds:
                 cursors.append(plain(psycopg.Cursor(session, row_factory=tuple_row)))
-                cursors[-1].execute(add.statement, add.parameters)
+                cursors[-1].execute(add.statement.template, add.parameters)
                 pipeline.sync()
     except psycopg.Error as error:
+        if not cursors:  # there are no pipelines
+            raise
         if not (is_lost(error) or may_pass(error)):
             failure = database.translated(error)
     for cursor in cursors:

@@ -116,8 +116,10 @@ class Reading(Generic[M]):
 
     def next_due(self, now: float) -> float | None:
         """See `EventLog.next_due`."""
-        due_at: float | None = self._source.fetch(self._statements.next_due, {"now": float(now)})[0][0]
-        return due_at
+        asked_at = steady()
+        ((at, server_time),) = self._source.fetch(self._statements.next_due, {"now": float(now)})
+        self._clock.tell(server_time, asked_at, steady())
+        return None if at is None else float(at)
 
     def shelved(self) -> list[str]:
         """See `EventLog.shelved`."""

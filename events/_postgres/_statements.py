@@ -2,8 +2,10 @@
 
 from attrs import frozen
 
-HORIZON = 60.0
-"""Seconds ahead within which workers are notified of who will be due; they look by themselves at least as often."""
+from events._log import HORIZON
+from events._postgres._quick import Quick
+
+TABLES = ("events", "checkpoints", "streams")
 
 _OPENING = """
     full_at = CASE WHEN head < opens_to THEN opens_to ELSE full_at END,
@@ -18,8 +20,6 @@ _GRANTED = """
     user_id = %(user_id)s AND issuer = %(issuer)s AND fence = %(fence)s::int8
     AND (until IS NULL OR %(now)s::float8 < until)
 """
-
-_NOTIFIED = "CASE WHEN {when} THEN pg_notify({channel}, '') END"
 
 _REFUSED = """
     UNION ALL
@@ -65,7 +65,7 @@ _ADD_ANYHOW = (
         SELECT user_id, head - 1, '-', int8send(victim + victim_step * ((head - 2 - granted_from) / 2))
         FROM stream WHERE head > full_at
     )
-    SELECT CASE WHEN head > full_at THEN head - 2 ELSE head - 1 END, full_at, {notified} FROM stream"""
+    SELECT CASE WHEN head > full_at THEN head - 2 ELSE head - 1 END, full_at, {soon} FROM stream"""
     + _REFUSED
 )
 
@@ -87,18 +87,26 @@ _ADD_MANY = (
             CASE WHEN place = 1 AND first = granted_from THEN arrived_at END, data
         FROM stream, unnest(%(data)s::bytea[]) WITH ORDINALITY AS batch (data, place)
     )
-    SELECT first, full_at, {notified} FROM stream"""
+    SELECT first, full_at, {soon} FROM stream"""
     + _REFUSED
 )
 
-_FENCE_OFF = "UPDATE {schema}.streams SET fence = fence + 1 WHERE user_id = %(user_id)s RETURNING fence, start"
+_FENCE_OFF = """
+    INSERT INTO {schema}.streams
+        (user_id, head, granted_from, fence, issuer, full_at, opens_to, evicts_to, victim, victim_step)
+    VALUES (%(user_id)s, 0, 0, 1, '', 0, 0, 0, 0, 1)
+    ON CONFLICT (user_id) DO UPDATE SET fence = streams.fence + 1
+    RETURNING fence, extract(epoch FROM clock_timestamp() - truncated_at)::float8
+"""
+"""Also for a stream that is not there yet: a row with no head says that what comes late must not make it."""
 
 _FIND_TOKEN = """
-    SELECT "offset" FROM {schema}.events WHERE user_id = %(user_id)s AND token = %(token)s::int8
+    SELECT "offset" FROM {schema}.events
+    WHERE user_id = %(user_id)s AND "offset" >= %(least)s::int8 AND token = %(token)s::int8
 """
 
 _GRANT = {
-    "issuer": "%(issuer)s",
+    "issuer": "%(issuer)s::bytea",
     "full_at": "%(full_at)s::int8",
     "opens_to": "%(opens_to)s::int8",
     "evicts_to": "%(evicts_to)s::int8",
@@ -127,7 +135,7 @@ _RECORDED = """
             unnest(%(kinds)s::text[], %(arrivals)s::float8[], %(data)s::bytea[]) WITH ORDINALITY
             AS batch (kind, arrived_at, data, place)
     )
-    SELECT head, checkpointed, fence, {notified} FROM stream
+    SELECT checkpointed FROM stream
 """
 
 _APPEND = (
@@ -136,21 +144,25 @@ _APPEND = (
         UPDATE {schema}.streams SET head = %(head)s::int8, granted_from = %(head)s::int8, """
     + ", ".join(f"{name} = {value.replace('{streams}', '')}" for name, value in _GRANT.items())
     + """
-        WHERE user_id = %(user_id)s AND head = %(expected_head)s::int8
-        RETURNING user_id, head, checkpointed, fence
+        WHERE user_id = %(user_id)s AND head = %(expected_head)s::int8 AND fence = %(fence)s::int8
+        RETURNING user_id, head, checkpointed
     ), """
     + _RECORDED
 )
 
 _CREATE = (
-    "WITH stream AS (INSERT INTO {schema}.streams (user_id, head, granted_from, "
+    "WITH stream AS (INSERT INTO {schema}.streams AS streams (user_id, head, granted_from, "
     + ", ".join(_GRANT)
     + ") SELECT %(user_id)s, %(head)s::int8, %(head)s::int8, "
     + ", ".join(value.replace("{streams}", "none.") for value in _GRANT.values())
     + """
         FROM (SELECT NULL::float8 AS due_at, NULL::timestamptz AS due_since, NULL::timestamptz AS shelved_since) AS none
-        ON CONFLICT (user_id) DO NOTHING
-        RETURNING user_id, head, checkpointed, fence
+        ON CONFLICT (user_id) DO UPDATE SET created_at = excluded.created_at, head = excluded.head,
+            granted_from = excluded.granted_from, """
+    + ", ".join(f"{name} = excluded.{name}" for name in _GRANT)
+    + """
+        WHERE streams.head = 0 AND streams.fence = %(fence)s::int8
+        RETURNING user_id, head, checkpointed
     ), """
     + _RECORDED
 )
@@ -168,7 +180,8 @@ _KEEP = """
 _TRUNCATE = """
     WITH stream AS (
         UPDATE {schema}.streams
-        SET start = %(before)s::int8, checkpointed = greatest(checkpointed, %(before)s::int8)
+        SET start = %(before)s::int8, checkpointed = greatest(checkpointed, %(before)s::int8),
+            truncated_at = clock_timestamp()
         WHERE user_id = %(user_id)s AND start < %(before)s::int8 AND head >= %(before)s::int8
         RETURNING user_id
     ), events AS (
@@ -183,20 +196,52 @@ _TRUNCATE = """
     RETURNING "offset"
 """
 
-_CLAIM = """
+_UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= %(now)s::float8)"
+
+_CANDIDATES = (
+    """
+    (SELECT true, user_id FROM {schema}.streams WHERE due_at = '-infinity' AND """
+    + _UNCLAIMED
+    + """ ORDER BY due_since LIMIT %(limit)s::int8)
+    UNION ALL
+    (SELECT false, user_id FROM {schema}.streams
+        WHERE due_at > '-infinity' AND due_at <= %(now)s::float8 AND """
+    + _UNCLAIMED
+    + """ ORDER BY due_at, due_since LIMIT %(limit)s::int8)
+    """
+)
+"""Who might be claimed: those who are due at once, and those whose time has come."""
+
+_CLAIM = (
+    """
     UPDATE {schema}.streams SET claimed_until = %(until)s::float8
-    WHERE user_id = (
-        SELECT user_id FROM {schema}.streams
-        WHERE due_at <= %(now)s::float8 AND (claimed_until IS NULL OR claimed_until <= %(now)s::float8)
-        ORDER BY due_at, due_since LIMIT 1 FOR UPDATE SKIP LOCKED
-    )
+    WHERE user_id = %(user_id)s AND user_id IN (
+        SELECT user_id FROM {schema}.streams WHERE user_id = %(user_id)s AND due_at <= %(now)s::float8 AND """
+    + _UNCLAIMED
+    + """
+        FOR UPDATE SKIP LOCKED)
     RETURNING user_id
+    """
+)
+"""Who is held by somebody just now stays due and unclaimed, so that the next look comes soon."""
+
+_NEXT_DUE = """
+    SELECT
+        least(
+            (SELECT min(due_at) FROM {schema}.streams WHERE due_at > %(now)s::float8),
+            (SELECT min(greatest(claimed_until, %(now)s::float8)) FROM {schema}.streams
+                WHERE due_at <= %(now)s::float8)
+        ),
+        extract(epoch FROM clock_timestamp())::float8
 """
 
 _POSITION = """
     SELECT start, head, granted_from, arrived_at, fence, extract(epoch FROM clock_timestamp())::float8
-    FROM {schema}.streams WHERE user_id = %(user_id)s
+    FROM {schema}.streams WHERE user_id = %(user_id)s AND head > 0
 """
+
+_STANDS = "SELECT head, fence FROM {schema}.streams WHERE user_id = %(user_id)s"
+"""Also of a stream that has no event yet."""
 
 _EVENTS = """
     SELECT "offset", kind, arrived_at, data FROM {schema}.events
@@ -211,12 +256,7 @@ _CHECKPOINT = """
         WHERE user_id = %(user_id)s AND "offset" >= start AND "offset" <= coalesce(%(at)s::int8, head)
         ORDER BY "offset" DESC LIMIT 1
     ) AS checkpoint ON true
-    WHERE user_id = %(user_id)s
-"""
-
-_IS_THERE = """
-    SELECT 1 FROM {schema}.events
-    WHERE user_id = %(user_id)s AND "offset" = %(expected_head)s::int8 AND token = %(token)s::int8
+    WHERE user_id = %(user_id)s AND head > 0
 """
 
 _RECORDED_BEFORE = """
@@ -224,7 +264,7 @@ _RECORDED_BEFORE = """
         (SELECT max("offset") + 1 FROM {schema}.events
             WHERE user_id = %(user_id)s AND kind IS NOT NULL AND recorded_at < %(time)s::float8),
         start
-    ) FROM {schema}.streams WHERE user_id = %(user_id)s
+    ) FROM {schema}.streams WHERE user_id = %(user_id)s AND head > 0
 """
 
 _TIMES = """
@@ -236,7 +276,7 @@ _TIMES = """
 
 _STREAMS = """
     SELECT created_at::text, user_id FROM {schema}.streams
-    WHERE (created_at, user_id) > (%(created_at)s::timestamptz, %(user_id)s)
+    WHERE (created_at, user_id) > (%(created_at)s::timestamptz, %(user_id)s) AND head > 0
     ORDER BY created_at, user_id LIMIT %(limit)s::int8
 """
 
@@ -245,18 +285,20 @@ _STREAMS = """
 class Statements:
     """All statements, with the names of one schema in them."""
 
-    add: str
-    add_anyhow: str
-    add_many: str
+    add: Quick
+    add_anyhow: Quick
+    add_many: Quick
     fence_off: str
     find_token: str
-    is_there: str
-    append: str
-    create: str
+    append: Quick
+    create: Quick
     keep: str
     truncate: str
+    candidates: str
     claim: str
+    notify: str
     position: str
+    stands: str
     events: str
     controls: str
     checkpoint: str
@@ -285,27 +327,27 @@ def statements(schema: str, *, notifies: bool) -> Statements:
         'SELECT user_id FROM "holdover".streams WHERE shelved_since IS NOT NULL ORDER BY shelved_since'
     """
     quoted = quoted_name(schema)
-    channel = "'" + schema.replace("'", "''") + "'"
-    soon = f"due_at <= arrived_at + {HORIZON}"
+    soon = f"CASE WHEN {{when}} AND due_at <= arrived_at + {HORIZON} THEN 1 ELSE 0 END"
 
     def made(template: str, when: str = "", **parts: str) -> str:
-        notified = _NOTIFIED.format(when=when, channel=channel) if notifies and when else "NULL"
-        return template.format(schema=quoted, notified=notified, **parts)
+        return template.format(schema=quoted, soon=soon.format(when=when), **parts)
 
     from_streams = f"FROM {quoted}.streams WHERE"
     return Statements(
-        add=made(_ADD),
-        add_anyhow=made(_ADD_ANYHOW, f"head = granted_from + 1 AND {soon}"),
-        add_many=made(_ADD_MANY, f"first = granted_from AND {soon}"),
+        add=Quick(b"holdover_add", made(_ADD)),
+        add_anyhow=Quick(b"holdover_add_anyhow", made(_ADD_ANYHOW, "head = granted_from + 1")),
+        add_many=Quick(b"holdover_add_many", made(_ADD_MANY, "first = granted_from")),
         fence_off=made(_FENCE_OFF),
         find_token=made(_FIND_TOKEN),
-        is_there=made(_IS_THERE),
-        append=made(_APPEND, "%(notifies)s::bool"),
-        create=made(_CREATE, "%(notifies)s::bool"),
+        append=Quick(b"holdover_append", made(_APPEND)),
+        create=Quick(b"holdover_create", made(_CREATE)),
         keep=made(_KEEP),
         truncate=made(_TRUNCATE),
+        candidates=made(_CANDIDATES),
         claim=made(_CLAIM),
+        notify=f"SELECT pg_notify('{schema}', '')" if notifies else "",
         position=made(_POSITION),
+        stands=made(_STANDS),
         events=made(_EVENTS, condition=""),
         controls=made(_EVENTS, condition="AND (kind IS NOT NULL OR arrived_at IS NOT NULL)"),
         checkpoint=made(_CHECKPOINT),
@@ -314,11 +356,13 @@ def statements(schema: str, *, notifies: bool) -> Statements:
         streams=made(_STREAMS),
         overdue=f"SELECT user_id {from_streams} until <= %(now)s::float8",
         due=f"SELECT user_id {from_streams} due_at <= %(now)s::float8 ORDER BY due_at, due_since",
-        next_due=f"SELECT min(due_at) {from_streams} due_at > %(now)s::float8",
+        next_due=made(_NEXT_DUE),
         shelved=f"SELECT user_id {from_streams} shelved_since IS NOT NULL ORDER BY shelved_since",
         identity=f"SELECT identity::text FROM {quoted}.log",
         time="SELECT extract(epoch FROM clock_timestamp())::float8",
-        vacuum=tuple(f"VACUUM {quoted}.{table}" for table in ("events", "checkpoints", "streams")),
+        vacuum=tuple(
+            f"VACUUM (SKIP_LOCKED, TRUNCATE false) {quoted}.{table}" for table in ("events", "checkpoints", "streams")
+        ),
         channel=schema,
     )
 

@@ -4,14 +4,19 @@ Must not know pools: it works in whatever session it is given.
 """
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Protocol
 
 from attrs import frozen
 
 from events._errors import ConflictError, OutcomeUnknownError, UnsupportedTypeError
 from events._log import Grant
+from events._postgres._quick import Quick
 from events._postgres._rows import MOST, EventRow, new_token, stored_name
 from events._postgres._statements import Statements
+
+MARGIN = 1.0
+"""Seconds by which the server may be off when it says how long ago something was."""
 
 LARGEST = 2**30 - 2**20
 """How many bytes one statement may have; the server takes 1 GiB at most."""
@@ -25,16 +30,43 @@ class Running(Protocol):
     def run(self, statement: str, parameters: Any) -> Rows:
         """The rows that it gives."""
 
+    def run_quick(self, quick: Quick, parameters: Any) -> Rows:
+        """The same, of one that is run often and gives whole numbers."""
+
+    def notify(self, statement: str) -> None:
+        """Tell who listens; "" tells nobody."""
+
     def transaction(self) -> Any:
         """A context in which several statements are done together or not at all."""
+
+
+def settled(session: Running, statements: Statements, parameters: dict[str, Any]) -> int | None:
+    """See to it that what was asked before is done by now, or never will be; the offset of the first event if it was.
+
+    The stream's fence goes up first, so that a server that is slow to notice can no longer do it: whatever writes to a
+    stream must name its fence. Then the token tells whether it was done.
+
+    Raises:
+        OutcomeUnknownError: it may have been done, and be pruned by now.
+    """
+    asked_for = monotonic() - parameters["asked_at"]
+    with session.transaction():
+        ((parameters["fence"], truncated_for),) = session.run(statements.fence_off, parameters)
+        found = session.run(statements.find_token, parameters)  # in its own look, after the lock
+    if found:
+        return int(found[0][0])
+    if truncated_for is not None and truncated_for < asked_for + MARGIN:
+        raise OutcomeUnknownError(
+            f"user id {parameters['user_id']!r}: the connection was lost while something was being recorded, and "
+            f"history was pruned since; whether it was recorded, replayed and pruned, or never recorded, nobody knows"
+        )
+    return None
 
 
 class Add:
     """Measurements that are added within the stream's grant, or not at all.
 
-    The statement looks at the stream's row as it is at that moment, so no other process needs to be known of. Where its
-    answer is lost, the stream's fence goes up first, so that a server that is slow to notice can no longer do it; then
-    its token says whether it was done.
+    The statement looks at the stream's row as it is at that moment, so no other process needs to be known of.
 
     Parameters:
         statements: the log's.
@@ -45,8 +77,9 @@ class Add:
         has_room: whether the stream had room when last seen, so that the shorter statement may do.
 
     Attributes:
-        statement, parameters: what asks for it.
+        statements, stream, statement, parameters: what asks for it, and of whom.
         full_at: up to which offset the stream has room, once it was added.
+        is_soon_due: whether workers are to be told, once it was added.
     """
 
     def __init__(
@@ -61,76 +94,67 @@ class Add:
         least: int = 0,
         has_room: bool = False,
     ) -> None:
-        self._statements, self._fences, self._stream = statements, fences, stream
-        self._least, self._has_room = least, has_room
+        self.statements, self.stream, self._fences, self._has_room = statements, stream, fences, has_room
         check_size(batch)
-        self.statement = statements.add_anyhow if len(batch) == 1 else statements.add_many
+        is_one = len(batch) == 1
+        self.statement = statements.add_anyhow if is_one else statements.add_many
         self.parameters: dict[str, Any] = {
             "user_id": stored_name(stream),
             "issuer": issuer,
             "fence": fences.get(stream, 0),
-            "now": now,
+            "now": None if now is None else float(now),
             "token": new_token(),
-            "data": batch[0] if len(batch) == 1 else list(batch),
+            "data": batch[0] if is_one else list(batch),
             "count": len(batch),
+            "least": least,
+            "asked_at": monotonic(),
         }
-        self.full_at = 0
+        self.full_at, self.is_soon_due = 0, False
 
     def __call__(self, session: Running, in_doubt: bool) -> int | None:
         """The offset of the first, or None where the grant does not allow it."""
-        if in_doubt and (offset := self._fate(session)) is not None:
-            return offset
-        if self._has_room and (rows := session.run(self._statements.add, self.parameters)):
+        if in_doubt:
+            offset = settled(session, self.statements, self.parameters)
+            self._fences[self.stream] = self.parameters["fence"]
+            if offset is not None:
+                return offset
+        if self._has_room and (rows := session.run_quick(self.statements.add, self.parameters)):
             offset, self.full_at = rows[0]
             return int(offset)
-        offset = self.taken(session.run(self.statement, self.parameters))
-        return self.taken(session.run(self.statement, self.parameters)) if self.knows_better else offset
+        offset = self.taken(session.run_quick(self.statement, self.parameters))
+        if offset is None and self.knows_better:
+            offset = self.taken(session.run_quick(self.statement, self.parameters))
+        if self.is_soon_due:
+            session.notify(self.statements.notify)
+        return offset
 
     def taken(self, rows: Rows) -> int | None:
         """What the rows of `statement` say: the same."""
-        for offset, full_at_or_fence, _ in rows:
+        for offset, full_at_or_fence, soon in rows:
             if offset is not None:
-                self.full_at = full_at_or_fence
+                self.full_at, self.is_soon_due = full_at_or_fence, bool(soon)
                 return int(offset)
             if full_at_or_fence:
-                self._fences[self._stream] = full_at_or_fence
+                self._fences[self.stream] = full_at_or_fence
         return None
 
     @property
     def knows_better(self) -> bool:
         """Whether the fence has turned out to be another, so that it makes sense to ask again."""
-        known = self._fences.get(self._stream, 0)
+        known = self._fences.get(self.stream, 0)
         was, self.parameters["fence"] = self.parameters["fence"], known
         return bool(was != known)
-
-    def _fate(self, session: Running) -> int | None:
-        """See to it that what was asked before is done by now, or never will be; its offset if it was.
-
-        Raises:
-            OutcomeUnknownError: it may have been done, and be pruned by now.
-        """
-        with session.transaction():
-            fenced = session.run(self._statements.fence_off, self.parameters)
-            found = session.run(self._statements.find_token, self.parameters)  # in its own look, after the lock
-        for fence, start in fenced:
-            self._fences[self._stream] = self.parameters["fence"] = fence
-            if not found and start > self._least:
-                raise pruned(self._stream, start)
-        return int(found[0][0]) if found else None
 
 
 @frozen
 class Append:
     """Events at an expected head, and the grant for what follows.
 
-    Only one append can find the head as it is, so one whose answer is lost may be tried again. If the head has moved,
-    the token of the first event tells whether it was this one.
-
     Parameters:
-        statements: the log's.
-        fences: as of `Add`.
+        statements, fences: as of `Add`.
         stream, expected_head: as of `EventLog.append`.
         parameters: what else the statement needs; see `append_parameters`.
+        is_soon_due: whether workers are to be told.
     """
 
     statements: Statements
@@ -138,31 +162,49 @@ class Append:
     stream: str
     expected_head: int
     parameters: dict[str, Any]
+    is_soon_due: bool
 
     def __call__(self, session: Running, in_doubt: bool) -> tuple[int, int]:
         """The new head, and the offset of the latest checkpoint.
 
         Raises:
             ConflictError: the head is another.
-            OutcomeUnknownError: it may have been done, and be pruned by now.
         """
         parameters, head = self.parameters, self.parameters["head"]
-        if head:
-            rows = session.run(self.statements.append if self.expected_head else self.statements.create, parameters)
-            if rows:
-                ((_, checkpointed, fence, _),) = rows
-                if fence:
-                    self.fences[self.stream] = fence
-                return head, checkpointed
-            if in_doubt and session.run(self.statements.is_there, parameters):
-                return head, head
-        found = session.run(self.statements.position, parameters)
-        start, actual = found[0][:2] if found else (0, 0)
-        if in_doubt and start > self.expected_head:
-            raise pruned(self.stream, start)
-        if actual or self.expected_head:
-            raise ConflictError(self.stream, self.expected_head, actual)
-        return 0, 0
+        parameters["fence"] = self.fences.get(self.stream, 0)
+        if in_doubt and self._is_done(session):
+            return head, head
+        statement = self.statements.append if self.expected_head else self.statements.create
+        while True:
+            if head and (rows := session.run_quick(statement, parameters)):
+                if self.is_soon_due:
+                    session.notify(self.statements.notify)
+                return head, rows[0][0]
+            stands = session.run(self.statements.stands, parameters)
+            actual, fence = stands[0] if stands else (0, 0)
+            if actual != self.expected_head:
+                raise ConflictError(self.stream, self.expected_head, actual)
+            if not head:
+                return 0, 0
+            self.fences[self.stream] = parameters["fence"] = fence
+
+    def _is_done(self, session: Running) -> bool:
+        offset = settled(session, self.statements, self.parameters)
+        self.fences[self.stream] = self.parameters["fence"]
+        return offset is not None
+
+
+@frozen
+class FenceOff:
+    """Sees to it that nothing comes late any more to a stream of which it is not known what was recorded."""
+
+    statements: Statements
+    fences: dict[str, int]
+    stream: str
+
+    def __call__(self, session: Running, _in_doubt: bool) -> None:
+        """Do it; twice does no harm."""
+        ((self.fences[self.stream], _),) = session.run(self.statements.fence_off, {"user_id": stored_name(self.stream)})
 
 
 def append_parameters(
@@ -178,6 +220,8 @@ def append_parameters(
         "expected_head": expected_head,
         "head": head,
         "token": new_token(),
+        "least": expected_head,
+        "asked_at": monotonic(),
         "kinds": [row.kind for row in rows],
         "arrivals": [row.arrived_at for row in rows],
         "data": [row.data for row in rows],
@@ -205,14 +249,6 @@ def check_size(data: Sequence[bytes]) -> None:
         raise UnsupportedTypeError(
             f"what is to be recorded has {size:,} bytes, more than PostgreSQL takes at once ({LARGEST:,}); split it"
         )
-
-
-def pruned(stream: str, start: int) -> OutcomeUnknownError:
-    """The error for what may have been recorded and dropped again before anybody could look."""
-    return OutcomeUnknownError(
-        f"stream {stream!r}: the connection was lost while something was being recorded, and history was pruned before "
-        f"{start} since; whether it was recorded, replayed and pruned, or never recorded, nobody knows"
-    )
 
 
 @frozen
@@ -247,8 +283,8 @@ class Truncate:
         """
         parameters = {"user_id": stored_name(self.stream), "before": self.before, "data": self.state}
         if not session.run(self.statements.truncate, parameters):
-            found = session.run(self.statements.position, parameters)
-            if self.before > (found[0][1] if found else 0):
+            stands = session.run(self.statements.stands, parameters)
+            if self.before > (stands[0][0] if stands else 0):
                 raise ValueError(
                     f"stream {self.stream!r}: cannot truncate before {self.before}, which is above the head"
                 )

@@ -46,7 +46,7 @@ class EventLogConformance(
     * `connect(log)`: for logs in a database, a connection to that with an open transaction.
     * `measurement(number)`: a measurement, another one for each number.
     * `state(number)`: a checkpoint's state, another one for each number.
-    * `notes_claims`: True where a claim keeps a stream from others; `tells`: True where `waking` ever wakes.
+    * `tells`: True where `waking` ever wakes.
     * `odd_measurements`, `own_events`: what must come back equal; fewer where the log's codec cannot take them all.
 
     Example:

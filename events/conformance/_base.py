@@ -51,9 +51,6 @@ class Hooks:
     own_events: Sequence[Event] = (DoorOpened("ann"), DoorLocked())
     """Events that the log's author did not think of."""
 
-    notes_claims: bool = False
-    """Whether a stream that is claimed is given to nobody else."""
-
     tells: bool = False
     """Whether those who wait are woken when a stream becomes due."""
 

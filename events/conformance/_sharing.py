@@ -33,9 +33,9 @@ class Sharing(Hooks):
             log.append(name, self.added(0), expected_head=0, grant=Grant(due_at=due_at))
         return list(names)
 
-    def left(self, streams: list[str], claimed: list[str]) -> list[str]:
+    def left(self, log: EventLog[Any], streams: list[str], claimed: list[str]) -> list[str]:
         """What can still be claimed of these."""
-        return [stream for stream in streams if not (self.notes_claims and stream in claimed)]
+        return [stream for stream in streams if not (log.notes_claims and stream in claimed)]
 
     def test_the_clock_tells_a_time_that_goes_on(self, log: EventLog[Any]) -> None:
         """Seconds, as a finite number, and never fewer than before while nobody corrects it."""
@@ -44,13 +44,17 @@ class Sharing(Hooks):
         assert readings == sorted(readings)
 
     def test_the_next_due_is_the_earliest_after_now(self, log: EventLog[Any]) -> None:
-        """Of what is due at that time or before nothing is said; where nothing comes after it there is none."""
+        """Where nothing comes there is none; and now, where something is due that can be claimed."""
         assert log.next_due(-NEVER) is None
         for name, due_at in TIMES.items():
             log.append(name, self.added(0), expected_head=0, grant=Grant(due_at=due_at))
         for now in (-1.0, 0.0, 19.9, 20.0, 24.0, 25.0, 29.9, 30.0, 1e9, 20.0):
             later = [due_at for due_at in TIMES.values() if due_at is not None and due_at > now]
-            assert log.next_due(now) == min(later, default=None), now
+            can_be_claimed = log.notes_claims and log.due(now) != []
+            assert log.next_due(now) == (now if can_be_claimed else min(later, default=None)), now
+        if log.notes_claims:
+            assert log.claim(20.0, 24.0, MANY) == ["eve", "bob"]
+            assert [log.next_due(now) for now in (19.0, 20.0, 23.0, 24.0, 25.0)] == [20.0, 24.0, 24.0, 24.0, 25.0]
 
     def test_an_append_sets_anew_what_is_next(self, log: EventLog[Any]) -> None:
         """Earlier, later, never; so does an arrival that is noted; an append that conflicts does not."""
@@ -72,18 +76,18 @@ class Sharing(Hooks):
             log.append(name, self.added(0), expected_head=0, grant=Grant(due_at=due_at))
         assert log.claim(-0.1, 100.0, MANY) == []
         first = log.claim(25.0, 100.0, 2)
-        assert first == (["eve", "bob"] if self.notes_claims else ["eve", "bob", "dan"])
-        assert log.claim(29.9, 100.0, MANY) == self.left(["eve", "bob", "dan"], first)
-        assert log.claim(30.0, 100.0, MANY) == self.left(["eve", "bob", "dan", "ann"], ["eve", "bob", "dan"])
+        assert first == (["eve", "bob"] if log.notes_claims else ["eve", "bob", "dan"])
+        assert log.claim(29.9, 100.0, MANY) == self.left(log, ["eve", "bob", "dan"], first)
+        assert log.claim(30.0, 100.0, MANY) == self.left(log, ["eve", "bob", "dan", "ann"], ["eve", "bob", "dan"])
 
     def test_a_claim_lasts_until_its_time(self, log: EventLog[Any]) -> None:
         """Until then nobody else is given the streams; from then on they are given as before, in their order."""
         due = self.becoming_due(log, "cid", "ann", "bob")
         assert log.claim(10.0, 20.0, MANY) == due
-        assert log.claim(10.0, 20.0, MANY) == self.left(due, due)
-        assert log.claim(19.9, 30.0, MANY) == self.left(due, due)
+        assert log.claim(10.0, 20.0, MANY) == self.left(log, due, due)
+        assert log.claim(19.9, 30.0, MANY) == self.left(log, due, due)
         assert log.claim(20.0, 30.0, MANY) == due
-        assert log.claim(29.9, 40.0, MANY) == self.left(due, due)
+        assert log.claim(29.9, 40.0, MANY) == self.left(log, due, due)
 
     def test_an_append_ends_the_claim(self, log: EventLog[Any]) -> None:
         """A stream that is still due is given again; where the append conflicts, the claim stays."""
@@ -94,7 +98,7 @@ class Sharing(Hooks):
         log.append("cid", [control(1)], expected_head=1)
         with pytest.raises(ConflictError):
             log.append("dan", [control(1)], expected_head=0, grant=Grant(due_at=10.0))
-        assert log.claim(10.0, 100.0, MANY) == self.left(["ann", "bob", "dan"], ["dan"])
+        assert log.claim(10.0, 100.0, MANY) == self.left(log, ["ann", "bob", "dan"], ["dan"])
 
     def test_a_claim_decides_nothing(self, log: EventLog[Any]) -> None:
         """Whoever has none reads, adds and appends as before, and sees who is due."""
@@ -112,14 +116,14 @@ class Sharing(Hooks):
 
         def work() -> list[str]:
             claimed = found = log.claim(10.0, 100.0, 2)
-            while found and self.notes_claims:
+            while found and log.notes_claims:
                 found = log.claim(10.0, 100.0, 2)
                 claimed = claimed + found
             return claimed
 
         shares = together(*[work] * WORKERS)
         given = sorted(stream for share in shares for stream in share)
-        assert given == sorted(due if self.notes_claims else due * WORKERS)
+        assert given == sorted(due if log.notes_claims else due * WORKERS)
 
     def test_claims_hold_in_every_opening_of_the_log(self, log: EventLog[Any]) -> None:
         """What was claimed in one is given in another when it is over, or ended there, and not before."""
@@ -129,9 +133,9 @@ class Sharing(Hooks):
         due = self.becoming_due(log, "ann", "bob")
         with closing(opened) as again:
             assert log.claim(10.0, 20.0, MANY) == due
-            assert again.claim(10.0, 20.0, MANY) == self.left(due, due)
+            assert again.claim(10.0, 20.0, MANY) == self.left(log, due, due)
             again.append("bob", [control(1)], expected_head=1, grant=Grant(due_at=10.0))
-            assert log.claim(10.0, 20.0, MANY) == self.left(due, ["ann"])
+            assert log.claim(10.0, 20.0, MANY) == self.left(log, due, ["ann"])
             assert again.claim(20.0, 30.0, MANY) == due
 
     def test_who_waits_is_woken_when_a_stream_becomes_due(self, log: EventLog[Any]) -> None:

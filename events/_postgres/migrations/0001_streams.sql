@@ -7,7 +7,7 @@ CREATE TABLE {schema}.streams (
     user_id       text COLLATE "C" PRIMARY KEY,  -- escaped: \\ for a backslash, \x.. for what text cannot hold
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     start         bigint NOT NULL DEFAULT 0,     -- the first offset that is kept
-    head          bigint NOT NULL,               -- the offset that the next event will get
+    head          bigint NOT NULL,               -- the offset that the next event will get; 0 for none so far
     granted_from  bigint NOT NULL,               -- the head after the last append
     checkpointed  bigint NOT NULL DEFAULT 0,     -- the offset of the latest checkpoint, or 0
     fence         integer NOT NULL DEFAULT 0,    -- adds must name it; it goes up where one's fate had to be found out
@@ -23,7 +23,8 @@ CREATE TABLE {schema}.streams (
     due_after     double precision,
     due_since     timestamptz,                   -- among streams of the same due_at, the earliest waits longest
     shelved_since timestamptz,
-    claimed_until double precision               -- up to when a worker that asked who is due has it to itself
+    claimed_until double precision,              -- up to when a worker that asked who is due has it to itself
+    truncated_at  timestamptz                    -- when history was last dropped
 ) WITH (fillfactor = 70);                        -- most updates change no index; they find room on the same page
 
 CREATE INDEX streams_in_order ON {schema}.streams (created_at, user_id);
