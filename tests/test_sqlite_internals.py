@@ -51,7 +51,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog[Any]]:
 
 
 def adds(log: SqliteLog[Any], *streams: str) -> list[Task]:
-    return [Add(stream, (log._codec.encode(7),), now, log._issuer(None), log._codec) for stream in streams]
+    return [Add(stream, (log._codec.encode(7),), now, log._issuers.of(None), log._codec) for stream in streams]
 
 
 def events(log: SqliteLog[Any], stream: str) -> list[Event]:
