@@ -17,7 +17,7 @@ from events import (
     ReplayCompleted,
     UnknownTypeError,
 )
-from events._postgres._database import Session
+from events._postgres._session import Session
 from events.conformance._base import DoorOpened
 
 HISTORY: list[Event] = [*map(MeasurementAdded, range(4)), ReplayCompleted(1), *map(MeasurementAdded, range(5, 9))]

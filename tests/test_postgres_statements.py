@@ -14,7 +14,7 @@ import pytest
 from psycopg.pq import Trace
 
 from events import Grant, LogBusyError, MeasurementAdded, PostgresLog, ReplayCompleted
-from events._postgres._database import Session
+from events._postgres._session import Session
 
 ROOM = Grant(room=1000)
 

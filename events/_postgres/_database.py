@@ -1,7 +1,7 @@
 """`Database`: connections to the server, and what is done when one breaks. Must not know what is asked or written."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 from time import monotonic, sleep
@@ -10,127 +10,22 @@ from weakref import WeakSet
 
 import psycopg
 from attrs import frozen
-from psycopg.errors import error_from_result
-from psycopg.generators import execute
-from psycopg.pq import ExecStatus
-from psycopg.rows import tuple_row
-from psycopg.types.array import ListBinaryDumper
-from psycopg.types.bool import BoolBinaryDumper, BoolBinaryLoader
-from psycopg.types.numeric import (
-    Float8BinaryLoader,
-    FloatBinaryDumper,
-    Int4BinaryLoader,
-    Int8BinaryDumper,
-    Int8BinaryLoader,
-)
-from psycopg.types.string import ByteaBinaryLoader, BytesBinaryDumper, StrDumperUnknown, TextBinaryLoader
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from events._errors import LogBusyError, LogClosedError, LogError, LogUnavailableError
 from events._postgres._address import Address
 from events._postgres._failures import is_lost, may_pass, translated, unknown
 from events._postgres._opening import Migration, check, migrate
-from events._postgres._quick import Quick
+from events._postgres._pool import Pool
+from events._postgres._session import Parameters, Rows, Session
 
 T = TypeVar("T")
-
-Rows = list[tuple[Any, ...]]
-
-Parameters = Mapping[str, Any]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds between two tries."""
 
 SLICE = 0.5
 """Seconds after which who waits for a connection asks for one anew."""
-
-
-class Session(psycopg.Connection[Any]):
-    """A connection that is only used to run one statement after the other.
-
-    Attributes:
-        prepared: the names of the quick statements that are prepared; None where nothing is kept in a session.
-    """
-
-    _cursor: "psycopg.Cursor[Any] | None" = None
-    prepared: set[bytes] | None = None
-
-    def run(self, statement: str, parameters: Parameters) -> Rows:
-        """The rows that the statement gives."""
-        cursor = self._cursor
-        if cursor is None:
-            cursor = self._cursor = plain(psycopg.Cursor(self, row_factory=tuple_row))
-        cursor.execute(statement, parameters)
-        return cursor.fetchall() if cursor.description else []
-
-    def notify(self, statement: str) -> None:
-        """Tell who listens, where there is a statement for it; after what was written is committed.
-
-        In the same transaction, it would make that wait for everybody else's that tells something.
-        """
-        if statement:
-            with suppress(psycopg.Error):  # they look by themselves, too
-                self.run(statement, {})
-
-    def run_quick(self, quick: Quick, parameters: Parameters) -> Rows:
-        """The same, of a statement that gives whole numbers."""
-        values: Any = quick.values(parameters)
-        formats = [1] * len(values)
-        if self.prepared is None:
-            self.pgconn.send_query_params(quick.statement, values, param_formats=formats, result_format=1)
-        else:
-            if quick.name not in self.prepared:
-                self.pgconn.send_prepare(quick.name, quick.statement)
-                self._result()
-                self.prepared.add(quick.name)
-            self.pgconn.send_query_prepared(quick.name, values, param_formats=formats, result_format=1)
-        result = self._result()
-        return [
-            tuple(
-                None if (value := result.get_value(row, column)) is None else int.from_bytes(value, "big", signed=True)
-                for column in range(result.nfields)
-            )
-            for row in range(result.ntuples)
-        ]
-
-    def _result(self) -> Any:
-        """What the server answers; the commit may fail after the rows were sent, so all of it counts."""
-        results = self.wait(execute(self.pgconn))
-        for result in results:
-            if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-                raise error_from_result(result)
-        return results[0]
-
-
-C = TypeVar("C", "psycopg.Cursor[Any]", "psycopg.AsyncCursor[Any]")
-
-DUMPERS = (
-    (int, Int8BinaryDumper),
-    (float, FloatBinaryDumper),
-    (str, StrDumperUnknown),
-    (bytes, BytesBinaryDumper),
-    (bool, BoolBinaryDumper),
-    (list, ListBinaryDumper),
-)
-
-LOADERS = (
-    ("int4", Int4BinaryLoader),
-    ("int8", Int8BinaryLoader),
-    ("float8", Float8BinaryLoader),
-    ("text", TextBinaryLoader),
-    ("bytea", ByteaBinaryLoader),
-    ("bool", BoolBinaryLoader),
-)
-
-
-def plain(cursor: C) -> C:
-    """A cursor that sends and takes values in the same way, whatever the connection has been told to do with them."""
-    cursor.format = psycopg.pq.Format.BINARY
-    for kind, dumper in DUMPERS:
-        cursor.adapters.register_dumper(kind, dumper)
-    for name, loader in LOADERS:
-        cursor.adapters.register_loader(name, loader)
-    return cursor
 
 
 @frozen
@@ -169,7 +64,7 @@ class Database:
 
     def _begin(self) -> None:
         self._lock = Lock()
-        self._pool: ConnectionPool[Session] | None = None
+        self._pool: Pool | None = None
         self._closed = False
 
     def open(self, steps: list[Migration], *, may_migrate: bool) -> None:
@@ -221,15 +116,18 @@ class Database:
             self.check_writable()
         deadline, pause = monotonic() + self.options.timeout, FIRST_PAUSE
         while True:
+            pool, session = self._taken(deadline, in_doubt)
             try:
-                with self._session(deadline, in_doubt) as session:
+                try:
                     return work(session, in_doubt)
+                finally:
+                    pool.putconn(session)
             except psycopg.Error as error:
                 lost = is_lost(error)
                 in_doubt = in_doubt or (lost and writes)
                 if not (lost or may_pass(error)) or monotonic() + pause > deadline:
                     raise self._failed(error, in_doubt) from error
-                if lost and (pool := self._pool) is not None:
+                if lost:
                     pool.check()  # where one is gone the others may be
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -287,35 +185,29 @@ class Database:
     def _failed(self, error: psycopg.Error, in_doubt: bool) -> LogError:
         return unknown(error, self.path, self.options.timeout) if in_doubt else self.translated(error)
 
-    @contextmanager
-    def _session(self, deadline: float, in_doubt: bool) -> Iterator[Session]:
+    def _taken(self, deadline: float, in_doubt: bool) -> tuple[Pool, Session]:
+        """A session, and where to give it back to."""
         try:
             pool = self._pool or self._opened()
+            while True:
+                try:
+                    return pool, pool.getconn(max(0.0, min(SLICE, deadline - monotonic())))
+                except (PoolTimeout, TooManyRequests):
+                    if monotonic() >= deadline:
+                        why = self._why_none()
+                        raise (unknown(why, self.path, self.options.timeout) if in_doubt else why) from None
+                except PoolClosed:
+                    raise closed_error(self.path) from None
         except LogClosedError as error:
             raise (unknown(error, self.path, 0.0) if in_doubt else error) from None
-        session: Session | None = None
-        while session is None:
-            try:
-                session = pool.getconn(max(0.0, min(SLICE, deadline - monotonic())))
-            except (PoolTimeout, TooManyRequests):
-                if monotonic() >= deadline:
-                    why = self._why_none()
-                    raise (unknown(why, self.path, self.options.timeout) if in_doubt else why) from None
-            except PoolClosed as error:
-                raise (unknown(error, self.path, 0.0) if in_doubt else closed_error(self.path)) from None
-        try:
-            yield session
-        finally:
-            pool.putconn(session)
 
-    def _opened(self) -> ConnectionPool[Session]:
+    def _opened(self) -> Pool:
         with self._lock:
             if self._closed:
                 raise closed_error(self.path)
             if self._pool is None:
                 options = self.options
-                self._pool = ConnectionPool(
-                    connection_class=Session,
+                self._pool = Pool(
                     kwargs={
                         **self._settings,
                         "autocommit": True,

@@ -10,8 +10,9 @@ from psycopg.rows import tuple_row
 
 from events._errors import LogError
 from events._on_loop import OnLoop
-from events._postgres._database import Database, Rows, plain
+from events._postgres._database import Database
 from events._postgres._quick import Quick
+from events._postgres._session import Rows, plain
 from events._postgres._statements import Statements
 
 T = TypeVar("T")

@@ -8,8 +8,9 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from events._errors import LogError
-from events._postgres._database import Database, Session, plain
+from events._postgres._database import Database
 from events._postgres._failures import is_lost, may_pass
+from events._postgres._session import Session, plain
 from events._postgres._writing import Add, Rows
 
 Answer = Rows | LogError | None

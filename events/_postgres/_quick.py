@@ -4,7 +4,8 @@ Its values are encoded here, and it is prepared by name. Must not know what it d
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from struct import Struct, pack
 from typing import Any
 
@@ -29,6 +30,7 @@ class Quick:
     Attributes:
         places: the names of the values, and their types.
         statement: as the server takes it.
+        formats: that each value is binary.
 
     Example:
         >>> quick = Quick(b"add", "SELECT %(a)s::int8 + %(b)s::int8 + %(a)s::int8")
@@ -40,6 +42,8 @@ class Quick:
     template: str
     places: dict[str, str] = field(init=False)
     statement: bytes = field(init=False)
+    formats: list[int] = field(init=False)
+    _encoders: list[tuple[str, Callable[[Any], bytes]]] = field(init=False)
 
     @places.default
     def _find_places(self) -> dict[str, str]:
@@ -51,30 +55,44 @@ class Quick:
         kinds = {place: f"::{kind}" if kind else "" for place, kind in self.places.items()}
         return _PLACE.sub(lambda found: f"${numbers[found[1]]}{kinds[found[1]]}", self.template).encode()
 
+    @formats.default
+    def _find_formats(self) -> list[int]:
+        return [1] * len(self.places)
+
+    @_encoders.default
+    def _find_encoders(self) -> list[tuple[str, Callable[[Any], bytes]]]:
+        return [(place, encoder(kind)) for place, kind in self.places.items()]
+
     def values(self, parameters: Mapping[str, Any]) -> list[bytes | None]:
         """The values, encoded, in the order of their places."""
-        return [encoded(parameters[place], kind) for place, kind in self.places.items()]
+        return [None if (value := parameters[place]) is None else encode(value) for place, encode in self._encoders]
 
 
-def encoded(value: Any, kind: str) -> bytes | None:
-    r"""A value as PostgreSQL takes it in binary.
+def encoder(kind: str) -> Callable[[Any], bytes]:
+    r"""How a value is written for PostgreSQL, in binary.
 
     Parameters:
-        value: the value.
         kind: the type to which the statement casts it; "" for a text or bytes.
 
     Example:
-        >>> encoded("ann", ""), encoded(1, "int8"), encoded(None, "float8")
-        (b'ann', b'\x00\x00\x00\x00\x00\x00\x00\x01', None)
+        >>> encoder("")("ann"), encoder("int8")(1)
+        (b'ann', b'\x00\x00\x00\x00\x00\x00\x00\x01')
     """
-    if value is None:
-        return None
     if kind in PACKED:
-        return PACKED[kind].pack(value)
-    if not kind.endswith("[]"):
-        return value.encode() if isinstance(value, str) else bytes(value)
-    items = [encoded(item, kind[:-2]) for item in value]
-    parts = [pack(">5i", 1, None in items, ELEMENTS[kind[:-2]], len(items), 1)]
-    for item in items:
+        return PACKED[kind].pack
+    return partial(array, kind[:-2]) if kind.endswith("[]") else plain
+
+
+def plain(value: str | bytes) -> bytes:
+    """A text or bytes."""
+    return value.encode() if isinstance(value, str) else value
+
+
+def array(kind: str, values: Sequence[Any]) -> bytes:
+    """An array of texts, bytes or numbers; None is NULL."""
+    encode = encoder(kind)
+    parts = [pack(">5i", 1, None in values, ELEMENTS[kind], len(values), 1)]
+    for value in values:
+        item = None if value is None else encode(value)
         parts += [pack(">i", -1)] if item is None else [pack(">i", len(item)), item]
     return b"".join(parts)
