@@ -7,14 +7,25 @@ from typing import Any
 import postgres
 import psycopg
 import pytest
+from proxy import Fault, Passage, Proxy, lost, unanswered
 
-from events import EventLog, LogBusyError, LogFullError, LogUnavailableError, MemoryLog, PostgresLog, SqliteLog
+from events import (
+    EventLog,
+    LogBusyError,
+    LogFullError,
+    LogUnavailableError,
+    MemoryLog,
+    OutcomeUnknownError,
+    PostgresLog,
+    SqliteLog,
+)
 from statemachine import (
     BufferConfig,
     BufferFullError,
     InvalidArgumentError,
     PartlyAddedError,
     ReplayBuffer,
+    due,
 )
 from statemachine.aio import AsyncReplayBuffer
 
@@ -160,6 +171,79 @@ def test_what_the_codec_does_not_take_is_told_for_its_user() -> None:
                 buffer.add_for_users({user: [object() if user == odd else 1] for user in ("ann", "bob", "cid")})
             assert list(refused.value.errors) == [odd]
         assert all(buffer.measurements(user) == [0, 1, 1] for user in ("ann", "bob", "cid"))
+
+
+CUTS: dict[str, Fault] = {"not asked": lost, "not answered": unanswered}
+
+
+@pytest.mark.parametrize("place", [0, 3, 8])
+@pytest.mark.parametrize("fault", CUTS.values(), ids=CUTS)
+def test_a_connection_that_breaks_among_many_doubles_none(fault: Fault, place: int) -> None:
+    """What became of each user whose answer is missing is found out before it is done again."""
+    users = [f"user {number}" for number in range(9)]
+    schema = postgres.new_schema()
+    with (
+        Proxy(postgres.address(postgres.QUICK)) as between,
+        ReplayBuffer(PostgresLog[Any](between.address, schema=schema, max_connections=1)) as buffer,
+    ):
+        buffer.add_for_users({user: [0] for user in users})
+        between.faults = {between.requests + place: fault}
+        assert (
+            buffer._log.add_each([(user, [1]) for user in users], buffer._log.clock, buffer._journal.issuer) == [1] * 9
+        )
+        assert between.requests > max(between.faults)
+        assert all(buffer.measurements(user) == [0, 1] for user in users)
+
+
+def test_of_whom_it_stays_unknown_is_told_so() -> None:
+    """The server is asked and goes away: who was not answered may have been added to or not."""
+    schema = postgres.new_schema()
+    with (
+        Proxy(postgres.address(postgres.QUICK)) as between,
+        ReplayBuffer(PostgresLog[Any](between.address, schema=schema, max_connections=1, timeout=0.2)) as buffer,
+    ):
+        buffer.add_for_users({user: [0] for user in ("ann", "bob", "cid")})
+
+        def gone(passage: Passage) -> None:
+            between.refusing = True
+            unanswered(passage)
+
+        between.faults = {between.requests + 1: gone}
+        batches = [(user, [1]) for user in ("ann", "bob", "cid")]
+        ann, bob, cid = buffer._log.add_each(batches, buffer._log.clock, buffer._journal.issuer)
+        assert ann == 1
+        assert isinstance(bob, OutcomeUnknownError)
+        assert isinstance(cid, LogUnavailableError)
+        between.refusing = False
+        assert [buffer.measurements(user) for user in ("ann", "bob", "cid")] == [[0, 1], [0, 1], [0]]
+
+
+def test_a_session_that_was_ended_meanwhile_is_replaced() -> None:
+    """Nobody was asked in it, so all are asked in another."""
+    log = opened()
+    with ReplayBuffer(log) as buffer:
+        buffer.add_for_users({"ann": [0], "bob": [0]})
+        assert log._database._pool is not None
+        with log._database._pool.connection() as session:
+            pass
+        session.close()
+        assert log.add_each([("ann", [1]), ("bob", [1])], log.clock, buffer._journal.issuer) == [1, 1]
+
+
+def test_who_becomes_due_by_many_adds_is_told_of_once() -> None:
+    """One word to those who listen, after all of them."""
+    config = BufferConfig(due=due.Age(1.0))
+    with ReplayBuffer(opened(), config) as buffer, psycopg.connect(postgres.address(), autocommit=True) as listener:
+        users = ["ann", "bob", "cid"]
+        buffer.add_for_users({user: [0] for user in users})
+        for user in users:
+            buffer.begin_snapshot(user)
+            buffer.finalize_snapshot(user).complete()
+        listener.execute(f"LISTEN {buffer._log.schema}")  # type: ignore[attr-defined]
+        buffer._log.add_each([(user, [1]) for user in users], buffer._log.clock, buffer._journal.issuer)
+        told = list(listener.notifies(timeout=30.0, stop_after=1))
+        told += listener.notifies(timeout=0.0)
+        assert len(told) == 1
 
 
 def test_within_a_transaction_each_is_a_part_of_it() -> None:

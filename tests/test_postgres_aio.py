@@ -52,6 +52,41 @@ def test_a_transaction_of_asyncio_is_joined() -> None:
     asyncio.run(main())
 
 
+def test_a_pipeline_of_asyncio_is_joined() -> None:
+    """Where answers come later, too."""
+
+    async def main() -> None:
+        log = opened()
+        async with AsyncReplayBuffer(log, CONFIG) as buffer, await application(log.schema) as connection:
+            await buffer.add_measurements("ann", [1, 2, 3])
+            frozen = await buffer.finalize_snapshot("ann", await buffer.begin_snapshot("ann"))
+            async with connection.pipeline() as pipeline:
+                await connection.execute(f"INSERT INTO {log.schema}.results VALUES ('ann', 6)")
+                await pipeline.sync()
+                await frozen.complete(connection=connection)
+                await connection.commit()
+            assert (await buffer.state("ann")).phase == "idle"
+            assert await saved(connection, log.schema) == [("ann", 6)]
+
+    asyncio.run(main())
+
+
+def test_a_connection_of_asyncio_is_none_for_a_thread() -> None:
+    """The buffer that waits by itself says which one can."""
+
+    async def main() -> None:
+        log = opened()
+        with ReplayBuffer(log, CONFIG) as buffer:
+            buffer.add_measurements("ann", [1, 2, 3])
+            buffer.begin_snapshot("ann")
+            frozen = buffer.finalize_snapshot("ann")
+            async with await application(log.schema) as connection:
+                with pytest.raises(InvalidArgumentError, match="by an AsyncReplayBuffer"):
+                    frozen.complete(connection=connection)
+
+    asyncio.run(main())
+
+
 def test_a_stale_snapshot_leaves_the_transaction_to_be_rolled_back() -> None:
     """The refusal comes before anything is written, and the transaction can go on."""
 

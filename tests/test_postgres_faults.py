@@ -311,6 +311,32 @@ def test_a_measurement_that_is_too_large(log: Log, schema: str) -> None:
     assert log.add("ann", "new", at_ten) == 1
 
 
+def test_what_is_larger_than_a_statement_is_refused_before_it_is_sent(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server would end the connection, and nobody would know what it has recorded."""
+    monkeypatch.setattr("events._postgres._writing.LARGEST", 100)
+    with pytest.raises(UnsupportedTypeError, match=r"more than PostgreSQL takes at once .*split it"):
+        log.add_many("ann", [b"x" * 50, b"x" * 50], at_ten)
+    with pytest.raises(UnsupportedTypeError, match="split it"):
+        log.append("ann", [MeasurementAdded(b"x" * 101)], expected_head=1)
+    assert log.add("ann", b"x" * 50, at_ten) == 1
+
+
+def test_a_log_is_compacted_beside_who_does_the_same(log: Log, schema: str) -> None:
+    """The server's own vacuum, or another worker's, is not waited for; who only looks does not do it."""
+    with psycopg.connect(postgres.address()) as connection:
+        connection.execute(f"LOCK TABLE {schema}.events IN SHARE UPDATE EXCLUSIVE MODE")
+        with PostgresLog[Any](postgres.address(), schema=schema, timeout=0.1) as hasty:
+            hasty.compact()
+    with PostgresLog[Any](postgres.address(), schema=schema, read_only=True) as looking:
+        with pytest.raises(LogUnavailableError, match="read_only=True"):
+            looking.compact()
+        with pytest.raises(LogUnavailableError, match="read_only=True"):
+            looking.add_each([("ann", ["new"])], at_ten)
+    assert found(log) == ["first"]
+
+
 def test_a_closed_log_says_so(log: Log) -> None:
     """Whatever is asked of it."""
     log.close()

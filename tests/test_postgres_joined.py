@@ -22,6 +22,7 @@ from events import (
     PostgresLog,
     ReplayCompleted,
 )
+from statemachine import ReplayBuffer, StaleSnapshotError
 
 Connection = psycopg.Connection[Any]
 
@@ -269,6 +270,22 @@ def test_a_role_that_may_not_look_is_refused(log: PostgresLog[Any]) -> None:
         with pytest.raises(LogUnavailableError, match=f"grant it what it needs in schema {log.schema}"):
             log.joined(connection)
         connection.rollback()
+
+
+def test_a_transaction_from_before_the_user_is_told_so(log: PostgresLog[Any]) -> None:
+    """Where it goes on seeing the time at which it began, it cannot complete what came later."""
+    with connect() as connection, ReplayBuffer(log) as buffer:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("SELECT 1")
+        buffer.add_measurement("new", 1)
+        with buffer.snapshot("new") as frozen:
+            with pytest.raises(StaleSnapshotError, match="a time before the first measurement"):
+                frozen.complete(connection=connection)
+            connection.rollback()
+            connection.execute("SELECT 1")
+            frozen.complete(connection=connection)
+            connection.commit()
+        assert buffer.state("new").phase == "idle"
 
 
 def test_a_connection_that_cannot_write_every_text_is_refused(log: PostgresLog[Any]) -> None:

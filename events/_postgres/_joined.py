@@ -1,7 +1,7 @@
 """`Transaction`: an application's open transaction, in which a log reads and writes. Must not begin or end it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Borrowed:
     """An application's connection, as far as a log uses it."""
 
-    def __init__(self, connection: "psycopg.Connection[Any]") -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection, self.info = connection, connection.info
 
     def run(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
@@ -42,31 +42,22 @@ class Borrowed:
         if statement:
             self.run(statement, {})
 
-    def transaction(self) -> AbstractContextManager[object]:
+    def transaction(self) -> Any:
         """A savepoint."""
         return self._connection.transaction()
 
 
-class BorrowedOnLoop:
+class BorrowedOnLoop(Borrowed):
     """The same of a connection that only coroutines can use; for a thread that is not its loop's."""
 
     def __init__(self, on_loop: OnLoop) -> None:
-        self._connection, self._call = on_loop.connection, on_loop.call
-        self.info = on_loop.connection.info
+        super().__init__(on_loop.connection)
+        self._call = on_loop.call
 
     def run(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
         """See `Borrowed.run`."""
         rows: Rows = self._call(self._run(statement, parameters))
         return rows
-
-    def run_quick(self, quick: Quick, parameters: Mapping[str, Any]) -> Rows:
-        """See `Borrowed.run_quick`."""
-        return self.run(quick.template, parameters)
-
-    def notify(self, statement: str) -> None:
-        """See `Borrowed.notify`."""
-        if statement:
-            self.run(statement, {})
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -89,7 +80,7 @@ class BorrowedOnLoop:
             return await cursor.fetchall() if cursor.description else []
 
 
-def borrowed(connection: Any) -> Borrowed | BorrowedOnLoop:
+def borrowed(connection: Any) -> Borrowed:
     """The connection as a log uses it.
 
     Raises:

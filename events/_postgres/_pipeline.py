@@ -27,15 +27,10 @@ def add_each(database: Database, adds: Sequence[Add]) -> list[Result]:
     database.check_writable()
     answers: list[Answer] = []
 
-    def ask(session: Session, _in_doubt: bool) -> None:
-        if not answers:  # else the connection was lost, and who was asked must not be asked again like this
-            _ask_each(database, session, adds, answers)
-
     try:
-        database.attempt(ask, writes=False)
+        database.attempt(lambda session, _in_doubt: _ask_each(database, session, adds, answers), writes=False)
     except LogError as error:
-        if not answers:
-            return [error]
+        return [error]
     asked = list(zip(adds, answers, strict=False))
     results = [_result(database, add, answer) for add, answer in asked]
     if any(add.is_soon_due for add, _ in asked):
@@ -46,6 +41,7 @@ def add_each(database: Database, adds: Sequence[Add]) -> list[Result]:
 
 
 def _ask_each(database: Database, session: Session, adds: Sequence[Add], answers: list[Answer]) -> None:
+    """It fails only where nobody was asked, so that nobody is asked again like this."""
     cursors: list[psycopg.Cursor[Any]] = []
     failure: LogError | None = None
     try:
