@@ -18,6 +18,20 @@ settings.register_profile("prove", UNHURRIED, max_examples=5000, print_blob=True
 settings.load_profile(os.environ.get("HOLDOVER_PROFILE", "test"))
 
 
+WIDE = {
+    *("test_exhaustive", "test_canaries", "test_vfs", "test_sqlite_power", "test_sqlite_faults", "test_sqlite_damage"),
+    *("test_postgres_campaign", "test_kill_campaign", "test_a_log_does_what_plain_lists_would_do", "runTest"),
+}
+"""Modules and tests that draw at random, or try everything. What they happen to reach counts for no coverage, which
+others must reach on purpose; to count it would take longer than the tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if WIDE & {item.path.stem, getattr(item, "originalname", item.name)}:
+            item.add_marker("no_cover")
+
+
 class Clock:
     """A clock that stands still until told."""
 

@@ -34,8 +34,8 @@ EVERY = 256
 AT_ONCE = 256
 """How many statements a pipeline has at most."""
 
-SPARE = 16
-"""How many more streams are looked at than claimed, since others claim, too."""
+SPARE = 100
+"""How many more streams are looked at than claimed, since others claim, too, or hold them in their transactions."""
 
 KNOWN = 100_000
 """Of how many streams is remembered what was last seen of them."""
@@ -206,20 +206,20 @@ class PostgresLog(Reading[M]):
             [name for at_once, name in found if at_once is lane]
             for lane in (self._claims_first, not self._claims_first)
         ]
+        names = [name for name in chain.from_iterable(zip_longest(*lanes)) if name is not None]
         claimed: list[str] = []
-        for name in chain.from_iterable(zip_longest(*lanes)):
-            if name is not None and len(claimed) < most and self._claimed(claimed, {**parameters, "user_id": name}):
-                claimed.append(name_of(name))
+        try:
+            while names and len(claimed) < most:
+                name = names.pop(0)
+                if self._claimed({**parameters, "user_id": name}):
+                    claimed.append(name_of(name))
+        except LogError:
+            if not claimed:  # else those are not given up for it
+                raise
         return claimed
 
-    def _claimed(self, before: list[str], parameters: dict[str, Any]) -> bool:
-        """Whether the stream was claimed; what was claimed before it is not given up for an error."""
-        try:
-            return bool(self._attempt(lambda session, _in_doubt: session.run(self._statements.claim, parameters)))
-        except LogError:
-            if not before:
-                raise
-            return False
+    def _claimed(self, parameters: dict[str, Any]) -> bool:
+        return bool(self._attempt(lambda session, _in_doubt: session.run(self._statements.claim, parameters)))
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
