@@ -1,34 +1,25 @@
-"""The executable specification against `PostgresLog`, alone and where two processes take turns."""
+"""The executable specification against `PostgresLog`, alone and where two machines take turns."""
 
-import os
 from typing import Any
 
 import postgres
 import psycopg
 import pytest
 from driving import drive
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import rule
+from spec_on_disk import OpenedAnew, TakingTurns, slowly
 
 from events import EventLog, PostgresLog
-from statemachine import ReplayBuffer
 from statemachine.spec import ReplayBufferSpec
 
-LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
 
+class PostgresSpec(OpenedAnew):
+    """In a schema."""
 
-class PostgresSpec(ReplayBufferSpec):
-    """The rules, unchanged."""
-
-    def open(self) -> PostgresLog[Any]:
+    def open(self) -> EventLog[Any]:
         return PostgresLog(postgres.address(postgres.QUICK), schema=self.schema)
 
     def make_log(self) -> EventLog[Any]:
         self.schema = postgres.new_schema()
-        return self.open()
-
-    def reopen(self, log: EventLog[Any]) -> EventLog[Any]:
-        log.close()
         return self.open()
 
     def connect(self) -> "psycopg.Connection[Any]":
@@ -37,43 +28,13 @@ class PostgresSpec(ReplayBufferSpec):
         return connection
 
 
-class TwoMachinesSpec(PostgresSpec):
-    """The same, where at any time another opening of the same schema goes on, with a memory of its own."""
-
-    turn = 0
-
-    def make_buffer(self) -> ReplayBuffer[int]:
-        first = super().make_buffer()
-        self.other = self.open()
-        self.logs = self.log, self.other
-        self.log = self.other
-        second = super().make_buffer()
-        self.log = self.logs[0]
-        self.buffers = first, second
-        return first
-
-    def reopen(self, log: EventLog[Any]) -> EventLog[Any]:
-        for each in self.logs:
-            each.close()
-        return super().reopen(log)
-
-    @rule()
-    def another_machine_goes_on(self) -> None:
-        self.turn = 1 - self.turn
-        self.log, self.buffer = self.logs[self.turn], self.buffers[self.turn]
-
-    def teardown(self) -> None:
-        if hasattr(self, "buffers"):
-            super().teardown()
-            for each in self.logs:
-                each.close()
+class TwoMachinesSpec(TakingTurns, PostgresSpec):
+    """In a schema, for two."""
 
 
 TestPostgresSpec = PostgresSpec.TestCase
 TestTwoMachines = TwoMachinesSpec.TestCase
-TestPostgresSpec.settings = TestTwoMachines.settings = settings(
-    max_examples=300 if LONG else 3, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
-)
+TestPostgresSpec.settings = TestTwoMachines.settings = slowly(3)
 
 
 @pytest.mark.parametrize("machine", [PostgresSpec, TwoMachinesSpec])

@@ -27,7 +27,7 @@ def copy(file: Path, place: Server) -> None:
     written; whoever tries waits, and then gets an error. What is written to it afterwards is not copied any more.
 
     Each user is copied as a whole or not at all. If that is interrupted, even killed, the same command goes on: who is
-    there already, and is the same, is passed over. Who is there and differs is an error, and is left as he is. At the
+    there already, and is the same, is passed over. Who is there and differs is an error, and is left alone. At the
     end the users are compared: each has as many events, up to the same offset.
 
     Exit code: 0 if all users are there and the same, 2 if not.

@@ -1,0 +1,64 @@
+"""The executable specification for logs that outlive their opening: alone, and where two openings take turns."""
+
+import os
+from abc import abstractmethod
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import rule
+
+from events import EventLog
+from statemachine import ReplayBuffer
+from statemachine.spec import ReplayBufferSpec
+
+LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
+
+
+class OpenedAnew(ReplayBufferSpec):
+    """The rules, unchanged; dropping all memory opens the log anew."""
+
+    @abstractmethod
+    def open(self) -> EventLog[Any]:
+        """The log of this run."""
+
+    def reopen(self, log: EventLog[Any]) -> EventLog[Any]:
+        log.close()
+        return self.open()
+
+
+class TakingTurns(OpenedAnew):
+    """The same, where at any time another opening of the same log goes on, with a memory of its own."""
+
+    turn = 0
+
+    def make_buffer(self) -> ReplayBuffer[int]:
+        first = super().make_buffer()
+        self.logs = self.log, self.open()
+        self.log = self.logs[1]
+        second = super().make_buffer()
+        self.log = self.logs[0]
+        self.buffers = first, second
+        return first
+
+    def reopen(self, log: EventLog[Any]) -> EventLog[Any]:
+        for each in self.logs:
+            each.close()
+        return super().reopen(log)
+
+    @rule()
+    def another_one_goes_on(self) -> None:
+        self.turn = 1 - self.turn
+        self.log, self.buffer = self.logs[self.turn], self.buffers[self.turn]
+
+    def teardown(self) -> None:
+        if hasattr(self, "buffers"):
+            super().teardown()
+            for each in self.logs:
+                each.close()
+
+
+def slowly(examples: int) -> settings:
+    """So many histories in `make test`."""
+    return settings(
+        max_examples=300 if LONG else examples, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+    )
