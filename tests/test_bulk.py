@@ -19,6 +19,7 @@ from events import (
     PostgresLog,
     SqliteLog,
 )
+from events._postgres import _session
 from statemachine import (
     BufferConfig,
     BufferFullError,
@@ -216,6 +217,27 @@ def test_of_whom_it_stays_unknown_is_told_so() -> None:
         assert isinstance(cid, LogUnavailableError)
         between.refusing = False
         assert [buffer.measurements(user) for user in ("ann", "bob", "cid")] == [[0, 1], [0, 1], [0]]
+
+
+@pytest.mark.parametrize("answered", [0, 3])
+def test_where_no_answer_comes_it_is_found_out_what_was_done(answered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reason: those whose answers came have them, and nobody is added to twice."""
+    users = [f"user {number}" for number in range(9)]
+    with ReplayBuffer(opened(max_connections=1)) as buffer:
+        buffer.add_for_users({user: [0] for user in users})
+        fetch, calls = _session.fetch_many, iter([True] * 2 * answered)
+
+        def fetched(pgconn: Any) -> Any:
+            if next(calls, False):
+                return (yield from fetch(pgconn))
+            return []
+
+        monkeypatch.setattr(_session, "fetch_many", fetched)
+        assert (
+            buffer._log.add_each([(user, [1]) for user in users], buffer._log.clock, buffer._journal.issuer) == [1] * 9
+        )
+        monkeypatch.undo()
+        assert all(buffer.measurements(user) == [0, 1] for user in users)
 
 
 def test_a_session_that_was_ended_meanwhile_is_replaced() -> None:

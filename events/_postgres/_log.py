@@ -275,15 +275,23 @@ class PostgresLog(Reading[M]):
     def _added_each(self, adds: Sequence[Add]) -> list[int | LogError | None]:
         from events._postgres._pipeline import add_each
 
+        self._database.check_writable()
         results: list[int | LogError | None] = []
         while len(results) < len(adds):
             some = adds[len(results) :][:AT_ONCE]
-            for add in some:
-                self._end_doubt(add.stream)
-            results += add_each(self._database, some)
-            if isinstance(results[-1], LogUnavailableError):
+            try:
+                for add in some:
+                    self._end_doubt(add.stream)
+                results += add_each(self._database, some)
+                gone = isinstance(results[-1], LogUnavailableError)
+            except LogError as error:  # nobody was asked
+                results.append(error)
+                gone = True
+            if gone:
                 why = LogUnavailableError(f"not tried, since another was refused: {results[-1]}")
                 results += [why] * (len(adds) - len(results))
+        doubted = [isinstance(result, OutcomeUnknownError) for result in results]
+        self._doubted.update(add.stream for add, is_doubted in zip(adds, doubted, strict=True) if is_doubted)
         return results
 
     def _note(self, stream: str, head: int, full_at: int) -> None:
@@ -322,7 +330,8 @@ class JoinedLog(PostgresLog[M]):
     def __init__(self, log: PostgresLog[M], transaction: "Transaction") -> None:
         Reading.__init__(self, transaction, log._codec, log._statements, log._clock, {})
         self._transaction = transaction
-        self._issuers, self._seen, self._doubted, self._claims_first = log._issuers, {}, set(), False
+        self._issuers, self._seen, self._claims_first = log._issuers, {}, False
+        self._doubted = log._doubted.copy()  # the log's own lasts, since the transaction may be rolled back
 
     def _attempt(self, work: Callable[[Any, bool], Any]) -> Any:
         return self._transaction.attempt(work)

@@ -2,75 +2,57 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
 
-from events._errors import LogError
+from events._errors import LogError, LogUnavailableError, OutcomeUnknownError
 from events._postgres._database import Database
 from events._postgres._failures import is_lost, may_pass
-from events._postgres._session import Session, plain
-from events._postgres._writing import Add, Rows
-
-Answer = Rows | LogError | None
-"""What a statement gave, or why it failed; None where nobody knows."""
+from events._postgres._session import Answer, Session
+from events._postgres._writing import Add
 
 Result = int | LogError | None
 
 
 def add_each(database: Database, adds: Sequence[Add]) -> list[Result]:
-    """What came of the first of them, at least one: the rest was not asked, because one failed.
+    """What came of each; see `EventLog.add_each`.
 
     Each is a transaction of its own. Whose fate is not known goes its own way, which finds that out first.
-    """
-    database.check_writable()
-    answers: list[Answer] = []
 
-    try:
-        database.attempt(lambda session, _in_doubt: _ask_each(database, session, adds, answers), writes=False)
-    except LogError as error:
-        return [error]
-    asked = list(zip(adds, answers, strict=False))
-    results = [_result(database, add, answer) for add, answer in asked]
-    if any(add.is_soon_due for add, _ in asked):
-        statement = adds[0].statements.notify
+    Raises:
+        LogError: nobody was asked.
+    """
+    asked = [(add.statement, add.parameters) for add in adds]
+    answers = database.attempt(lambda session, _in_doubt: session.run_each(asked), writes=False)
+    results: list[Result] = []
+    gone: LogError | None = None
+    for add, answer in zip(adds, answers, strict=True):
+        results.append(_unknown(gone) if gone and answer is None else _result(database, add, answer))
+        gone = results[-1] if isinstance(results[-1], LogUnavailableError) else gone
+    if any(add.is_soon_due for add in adds):
         with suppress(LogError):
-            database.attempt(lambda session, _in_doubt: session.notify(statement), writes=False)
+            database.attempt(lambda session, _in_doubt: _notify(session, adds[0]), writes=False)
     return results
 
 
-def _ask_each(database: Database, session: Session, adds: Sequence[Add], answers: list[Answer]) -> None:
-    """It fails only where nobody was asked, so that nobody is asked again like this."""
-    cursors: list[psycopg.Cursor[Any]] = []
-    failure: LogError | None = None
-    try:
-        with session.pipeline() as pipeline:
-            for add in adds:
-                cursors.append(plain(psycopg.Cursor(session, row_factory=tuple_row)))
-                cursors[-1].execute(add.statement.template, add.parameters)
-                pipeline.sync()
-    except psycopg.Error as error:
-        if not cursors:  # there are no pipelines
-            raise
-        if not (is_lost(error) or may_pass(error)):
-            failure = database.translated(error)
-    for cursor in cursors:
-        try:
-            answers.append(cursor.fetchall())
-        except psycopg.Error:  # the first of these is the one that failed
-            answers.append(failure)
-            failure = None
+def _notify(session: Session, add: Add) -> None:
+    session.notify(add.statements.notify)
+
+
+def _unknown(gone: LogError) -> OutcomeUnknownError:
+    """For who was asked together with one for whom the server was waited for in vain."""
+    return OutcomeUnknownError(str(gone))
 
 
 def _result(database: Database, add: Add, answer: Answer) -> Result:
-    if isinstance(answer, LogError):
-        return answer
-    if answer is not None:
+    if isinstance(answer, psycopg.Error) and not (is_lost(answer) or may_pass(answer)):
+        return database.translated(answer)
+    if isinstance(answer, list):
         offset = add.taken(answer)
         if offset is not None or not add.knows_better:
             return offset
+    in_doubt = answer is None or (isinstance(answer, psycopg.Error) and is_lost(answer))
     try:
-        return database.attempt(add, in_doubt=answer is None)
+        return database.attempt(add, in_doubt=in_doubt)
     except LogError as error:
         return error
