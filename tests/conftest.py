@@ -5,6 +5,8 @@ luck. `make prove` draws others each time, and many more.
 """
 
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,17 +21,24 @@ settings.load_profile(os.environ.get("HOLDOVER_PROFILE", "test"))
 
 
 WIDE = {
-    *("test_exhaustive", "test_canaries", "test_vfs", "test_sqlite_power", "test_sqlite_faults", "test_sqlite_damage"),
-    *("test_postgres_campaign", "test_kill_campaign", "test_a_log_does_what_plain_lists_would_do", "runTest"),
+    *("test_exhaustive", "test_canaries", "test_vfs", "test_sqlite_power", "test_sqlite_faults"),
+    *("test_postgres_campaign", "test_kill_campaign", "runTest"),
+    *(f"test_{log}_log.test_a_log_does_what_plain_lists_would_do" for log in ("sqlite", "postgres")),
 }
 """Modules and tests that draw at random, or try everything. What they happen to reach counts for no coverage, which
 others must reach on purpose; to count it would take longer than the tests."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if WIDE & {item.path.stem, getattr(item, "originalname", item.name)}:
-            item.add_marker("no_cover")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    trace = sys.gettrace()
+    module, name = item.path.stem, getattr(item, "originalname", item.name)
+    if WIDE & {module, name, f"{module}.{name}"}:
+        sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
 
 
 class Clock:

@@ -240,6 +240,23 @@ def test_where_no_answer_comes_it_is_found_out_what_was_done(answered: int, monk
         assert all(buffer.measurements(user) == [0, 1] for user in users)
 
 
+def test_who_interrupts_many_adds_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of the answers; the session is not used again, and what was asked is done or not."""
+
+    def interrupted(pgconn: Any) -> Any:
+        raise KeyboardInterrupt
+        yield
+
+    with ReplayBuffer(opened(max_connections=1)) as buffer:
+        buffer.add_for_users({"ann": [0], "bob": [0]})
+        monkeypatch.setattr(_session, "fetch_many", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            buffer.add_for_users({"ann": [1], "bob": [1]})
+        monkeypatch.undo()
+        assert buffer.add_measurement("ann", 2) == buffer.state("ann").head - 1
+        assert all(buffer.audit(user).ok for user in ("ann", "bob"))
+
+
 def test_a_session_that_was_ended_meanwhile_is_replaced() -> None:
     """Nobody was asked in it, so all are asked in another."""
     log = opened()

@@ -288,6 +288,25 @@ def test_a_transaction_from_before_the_user_is_told_so(log: PostgresLog[Any]) ->
         assert buffer.state("new").phase == "idle"
 
 
+@pytest.mark.parametrize("notifies", [True, False])
+def test_who_listens_is_told_of_what_a_transaction_did_if_anybody_is(notifies: bool) -> None:
+    """When it commits; where the log does not notify, as on servers that cannot, nothing is sent."""
+    schema = postgres.new_schema()
+    with (
+        PostgresLog[Any](postgres.address(postgres.QUICK), schema=schema, notifies=notifies) as log,
+        connect(autocommit=True) as listener,
+        connect() as connection,
+    ):
+        listener.execute(f"LISTEN {schema}")
+        connection.execute("SELECT 1")
+        grant = Grant(due_at=0.0)
+        assert log.joined(connection).append("ann", [MeasurementAdded(1)], expected_head=0, grant=grant) == 1
+        connection.commit()
+        listener.execute(f"NOTIFY {schema}, 'last'")
+        told = [one.payload for one in listener.notifies(timeout=30.0, stop_after=1)]
+        assert told[:1] == ([""] if notifies else ["last"])
+
+
 def test_a_connection_that_cannot_write_every_text_is_refused(log: PostgresLog[Any]) -> None:
     """With what it would have to be told."""
     with connect(client_encoding="latin1") as connection:
