@@ -301,16 +301,6 @@ def test_a_user_id_that_is_too_long(log: Log) -> None:
         assert buffer.add_measurement("bob", 1) == 0
 
 
-@pytest.mark.skipif(os.environ.get("HOLDOVER_PROFILE") != "prove", reason="takes 4 GB of memory")
-def test_a_measurement_that_is_too_large(log: Log, schema: str) -> None:
-    """The server takes a gigabyte at most; what is larger is refused, and the log goes on."""
-    hasty = PostgresLog[Any](postgres.address(postgres.QUICK), schema=schema, timeout=1)
-    with hasty, pytest.raises(UnsupportedTypeError, match="nothing was recorded"):
-        hasty.add("ann", bytes(2**30), at_ten)
-    assert found(log) == ["first"]
-    assert log.add("ann", "new", at_ten) == 1
-
-
 def test_what_is_larger_than_a_statement_is_refused_before_it_is_sent(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
