@@ -121,7 +121,10 @@ class EventLog(Protocol[M]):
         """Append one `MeasurementAdded` within the stream's grant; its offset, or None where that does not allow it."""
 
     def add_many(self, stream: str, measurements: Sequence[M], clock: Clock, issuer: Any = None) -> int | None:
-        """The same for several (at least one), all or none; the offset of the first. Their offsets are consecutive."""
+        """The same for several (at least one), all or none; the offset of the first. Their offsets are consecutive.
+
+        For more than one, nothing is evicted.
+        """
 
     def add_each(
         self, batches: Sequence[tuple[str, Sequence[M]]], clock: Clock, issuer: Any = None

@@ -1,5 +1,6 @@
 """A log beside plain lists: hypothesis does at random what may be done, and both must always say the same."""
 
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -101,7 +102,10 @@ class BesideLists(RuleBasedStateMachine):
 
     @rule(name=NAMES, length=st.integers(1, 3))
     def add_many(self, name: str, length: int) -> None:
-        """All are added where room and time allow it; else none."""
+        """All are added where room and time allow it; else none. One alone is added as by `add`."""
+        if length == 1:
+            self.add_one(name, lambda measurement: self.log.add_many(name, [measurement], at(self.now)))
+            return
         stream, events = self.streams.get(name, Stream()), self.next_events([True] * length)
         allowed = length <= stream.room and not self.late(stream)
         measurements = [event.measurement for event in events if isinstance(event, MeasurementAdded)]
@@ -114,8 +118,12 @@ class BesideLists(RuleBasedStateMachine):
     @rule(name=NAMES)
     def add(self, name: str) -> None:
         """One is added where room and time allow it, or where a victim makes room and the log does not ignore it."""
+        self.add_one(name, lambda measurement: self.log.add(name, measurement, at(self.now)))
+
+    def add_one(self, name: str, add: Callable[[Any], int | None]) -> None:
+        """The same, in either way."""
         stream, events = self.streams.get(name, Stream()), self.next_events([True])
-        offset = self.log.add(name, events[0].measurement, at(self.now))  # type: ignore[attr-defined]
+        offset = add(events[0].measurement)  # type: ignore[attr-defined]
         if offset is None:
             assert self.late(stream) or not stream.room
             return
