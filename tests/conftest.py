@@ -20,7 +20,7 @@ settings.register_profile("prove", UNHURRIED, max_examples=5000, print_blob=True
 settings.load_profile(os.environ.get("HOLDOVER_PROFILE", "test"))
 
 
-WIDE = {
+UNTRACED = {
     *("test_exhaustive", "test_canaries", "test_vfs", "test_sqlite_power", "test_sqlite_faults"),
     *("test_postgres_campaign", "test_kill_campaign", "runTest"),
     *(f"test_{log}_log.test_a_log_does_what_plain_lists_would_do" for log in ("sqlite", "postgres")),
@@ -33,7 +33,7 @@ others must reach on purpose; to count it would take longer than the tests."""
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     trace = sys.gettrace()
     module, name = item.path.stem, getattr(item, "originalname", item.name)
-    if WIDE & {module, name, f"{module}.{name}"}:
+    if UNTRACED & {module, name, f"{module}.{name}"}:
         sys.settrace(None)
     try:
         return (yield)

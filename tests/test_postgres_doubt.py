@@ -10,10 +10,12 @@ from typing import Any
 import postgres
 import psycopg
 import pytest
+import two_machines
 from proxy import PATIENCE, CutError, Fault, Passage, Proxy, answered_in_part, late, lost, unanswered
 from psycopg import errors
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus
+from two_machines import Log, at_ten, found
 
 from events import (
     ConflictError,
@@ -33,14 +35,9 @@ from events._postgres._statements import statements
 from events._postgres._writing import MARGIN, settled
 from statemachine import ReplayBuffer, UnknownUserError
 
-Log = PostgresLog[Any]
 Call = Callable[[Log], object]
 
 ROOM = Grant(room=1000)
-
-
-def at_ten() -> float:
-    return 10.0
 
 
 @pytest.fixture
@@ -51,12 +48,7 @@ def schema() -> str:
 @contextmanager
 def opened(schema: str, **how: Any) -> Iterator[tuple[Proxy, Log, Log]]:
     """A log whose one connection can be broken, in which ann has a measurement, and the same log on another machine."""
-    address = postgres.address(postgres.QUICK)
-    with (
-        Proxy(address) as between,
-        PostgresLog[Any](between.address, schema=schema, timeout=PATIENCE, max_connections=1, **how) as log,
-        PostgresLog[Any](address, schema=schema, timeout=PATIENCE) as other,
-    ):
+    with two_machines.opened(schema, **how) as (between, log, other):
         log.append("ann", [MeasurementAdded("first")], expected_head=0, grant=ROOM)
         yield between, log, other
 
@@ -93,13 +85,6 @@ def last(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fault], Fault]:
         return happens
 
     return and_time_is_up
-
-
-def found(log: Log, user: str = "ann") -> list[Any]:
-    """The measurements of a user, whose offsets are dense."""
-    recorded = list(log.read(user))
-    assert [one.offset for one in recorded] == list(range(len(recorded)))
-    return [one.event.measurement for one in recorded if isinstance(one.event, MeasurementAdded)]
 
 
 def head(log: Log, user: str = "ann") -> int:

@@ -19,6 +19,7 @@ import pytest
 from attrs import frozen
 from enduring import NOW, History, Life, history, saved, told_between
 from proxy import PATIENCE, CutError, Fault, Passage, Proxy, answered_in_part, late, lost, terminated, unanswered
+from two_machines import Log, at_ten, found, opened
 
 from events import (
     ConflictError,
@@ -47,12 +48,6 @@ LEVELS = {
 at_any_level = pytest.mark.parametrize("level", LEVELS if PROVE else ["read committed", "serializable"])
 at_some_level = pytest.mark.parametrize("level", LEVELS if PROVE else ["read committed"])
 
-Log = PostgresLog[Any]
-
-
-def at_ten() -> float:
-    return 10.0
-
 
 @pytest.fixture
 def schema() -> str:
@@ -60,32 +55,14 @@ def schema() -> str:
 
 
 @contextmanager
-def opened(schema: str, level: str = "read committed", **options: Any) -> Iterator[tuple[Proxy, Log, Log]]:
-    """A log whose one connection can be broken, and the same log on another machine, whose connections are sound."""
-    with (
-        Proxy(postgres.address(LEVELS[level])) as between,
-        PostgresLog[Any](between.address, schema=schema, timeout=PATIENCE, max_connections=1, **options) as log,
-        PostgresLog[Any](postgres.address(postgres.QUICK), schema=schema, timeout=PATIENCE) as other,
-    ):
-        yield between, log, other
-
-
-@contextmanager
 def opened_at(schema: str, level: str) -> Iterator[tuple[Proxy, Log, Log]]:
-    with opened(schema, level, transaction_pooler=level != "read committed") as all_three:
+    with opened(schema, LEVELS[level], transaction_pooler=level != "read committed") as all_three:
         yield all_three
 
 
 def next_requests(between: Proxy, *faults: Fault) -> None:
     """What becomes of the next requests."""
     between.faults = {between.requests + place: fault for place, fault in enumerate(faults)}
-
-
-def found(log: Log, user: str = "ann") -> list[Any]:
-    """The measurements of a user, whose offsets are dense."""
-    recorded = list(log.read(user))
-    assert [one.offset for one in recorded] == list(range(len(recorded)))
-    return [one.event.measurement for one in recorded if isinstance(one.event, MeasurementAdded)]
 
 
 def head(log: Log) -> int:
