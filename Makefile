@@ -34,7 +34,7 @@ demo: $(READY)  ## the main job on a sample of heart rates (or CSV=... USER_COLU
 	$(BIN)/holdover demo
 
 test: $(READY)  ## the tests, the examples in docstrings and README, and full branch coverage
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=100 --durations=8
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=100 --durations=8
 
 lint: $(READY)  ## format and lint
 	$(BIN)/ruff format --check .
