@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tried import Tally, counted
 
 from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
 
@@ -29,16 +30,21 @@ UNTRACED = {
 others must reach on purpose; to count it would take longer than the tests."""
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside what hypothesis does here
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     trace = sys.gettrace()
     module, name = item.path.stem, getattr(item, "originalname", item.name)
     if UNTRACED & {module, name, f"{module}.{name}"}:
         sys.settrace(None)
     try:
-        return (yield)
+        with counted(item):
+            return (yield)
     finally:
         sys.settrace(trace)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Tally())
 
 
 class Clock:
