@@ -52,8 +52,12 @@ diagrams: $(READY)  ## draw the lifecycle anew and fail if that changed anything
 diagrams-check: $(READY)
 	$(BIN)/holdover diagram --check
 
-prove: $(READY)  ## for longer: what is drawn at random, processes killed, every write failing, bits flipped
-	HOLDOVER_PROFILE=prove $(BIN)/python -m pytest -n 2 --dist worksteal --durations=8 tests/test_exhaustive.py $(DRAWN)
+prove: $(READY)  ## for longer: every interleaving, every crash point, simulations, kills, faults; the figures of docs/guarantees.md
+	HOLDOVER_PROFILE=prove HOLDOVER_TRIED=docs/tried.json $(BIN)/python -m pytest -n 3 --dist worksteal --durations=8 tests/proof tests/test_exhaustive.py $(DRAWN)
+	$(BIN)/python tests/proof/guarantees.py
+
+guarantees: $(READY)  ## make docs/guarantees.md and the README's table anew, of docs/guarantees.toml and the last figures
+	$(BIN)/python tests/proof/guarantees.py
 
 bench: $(READY)  ## what it costs, beside what is usual
 	$(BIN)/python -m benchmarks

@@ -4,21 +4,20 @@
 luck. `make prove` draws others each time, and many more.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tried import Tally, counted
+from tried import LONG, Tally, counted
 
 from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("test", UNHURRIED, derandomize=True)
-settings.register_profile("prove", UNHURRIED, max_examples=5000, print_blob=True)
-settings.load_profile(os.environ.get("HOLDOVER_PROFILE", "test"))
+settings.register_profile("prove", UNHURRIED, max_examples=2000, print_blob=True)
+settings.load_profile("prove" if LONG else "test")
 
 
 UNTRACED = {
@@ -43,6 +42,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         sys.settrace(trace)
 
 
+@pytest.hookimpl(tryfirst=True)  # before hypothesis looks at its seed
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Tally())
 

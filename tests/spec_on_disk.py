@@ -1,17 +1,15 @@
 """The executable specification for logs that outlive their opening: alone, and where two openings take turns."""
 
-import os
 from abc import abstractmethod
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule
+from tried import LONG
 
 from events import EventLog
 from statemachine import ReplayBuffer
 from statemachine.spec import ReplayBufferSpec
-
-LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
 
 
 class OpenedAnew(ReplayBufferSpec):

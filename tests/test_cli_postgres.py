@@ -16,6 +16,7 @@ import postgres
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from tried import LONG
 
 from events import LogUnavailableError, MeasurementAdded, PostgresLog, ReplayCompleted, SqliteLog
 from events._postgres._database import Database
@@ -25,8 +26,6 @@ from statemachine.cli._place import Server
 from statemachine.cli._store import Store
 from statemachine.cli._store_postgres import server_home
 from tests.conftest import Clock
-
-LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
 
 NOON = datetime(2016, 4, 12, 12)
 COLUMNS = ("--user", "User", "--time", "Time", "--value", "Kg")

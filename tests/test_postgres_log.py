@@ -4,6 +4,7 @@ from typing import Any
 
 import postgres
 import psycopg
+from tried import LONG
 
 from events import EventLog, PostgresLog
 from events.conformance import EventLogConformance
@@ -14,6 +15,7 @@ class TestPostgresLog(EventLogConformance):
     odd_measurements = tuple(odd for odd in EventLogConformance.odd_measurements if not isinstance(odd, (range, type)))
 
     tells = True
+    histories = 150 if LONG else None
 
     def open(self, schema: str) -> PostgresLog[Any]:
         return PostgresLog(postgres.address(postgres.QUICK), schema=schema, types=[DoorOpened, DoorLocked])

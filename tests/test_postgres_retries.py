@@ -1,6 +1,5 @@
 """What `PostgresLog` tries again, and what it finds out first, so that nothing is lost and nothing done twice."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import pytest
 from attrs import frozen
 from enduring import NOW, History, Life, history, saved, told_between
 from proxy import PATIENCE, CutError, Fault, Passage, Proxy, answered_in_part, late, lost, terminated, unanswered
+from tried import LONG, tried
 from two_machines import Log, at_ten, found, opened
 
 from events import (
@@ -36,8 +36,6 @@ from events import (
 from statemachine import BufferConfig, ReplayBuffer
 from statemachine.due import Age, Count
 
-PROVE = os.environ.get("HOLDOVER_PROFILE") == "prove"
-
 LEVELS = {
     "read committed": postgres.QUICK,
     "repeatable read": "options=-csynchronous_commit%3Doff%20-cdefault_transaction_isolation%3Drepeatable%5C%20read",
@@ -45,8 +43,8 @@ LEVELS = {
 }
 """What an address may say of transactions; a log that keeps nothing in its connections has to live with it."""
 
-at_any_level = pytest.mark.parametrize("level", LEVELS if PROVE else ["read committed", "serializable"])
-at_some_level = pytest.mark.parametrize("level", LEVELS if PROVE else ["read committed"])
+at_any_level = pytest.mark.parametrize("level", LEVELS if LONG else ["read committed", "serializable"])
+at_some_level = pytest.mark.parametrize("level", LEVELS if LONG else ["read committed"])
 
 
 @pytest.fixture
@@ -434,7 +432,7 @@ def test_a_joined_connection_that_breaks_leaves_nothing_behind(fault: Fault, sch
 FURTHER = 4
 """How many calls are made after the one that met the fault."""
 
-PARTS = 4 if PROVE else 1
+PARTS = 4 if LONG else 1
 """Into how many tests a fault's places are dealt, so that several processes share them."""
 
 CONFIG = BufferConfig(max_measurements=3, pending_factor=1, due=Count(2) | Age(1000))
@@ -688,14 +686,12 @@ def after_an_error(
 @pytest.mark.usefixtures("checkpoints_often")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_whatever_breaks_nothing_is_lost_or_doubled(
-    kind: Kind, part: int, record_property: Callable[[str, object], None]
-) -> None:
+def test_whatever_breaks_nothing_is_lost_or_doubled(kind: Kind, part: int) -> None:
     """The connection breaks at each request of a buffer's life in turn, and it is lived down."""
     sound = sound_life()
-    step = max(1, kind.every // 40) if PROVE else kind.every
-    first = part * step if PROVE else step // 2
+    step = max(1, kind.every // 40) if LONG else kind.every
+    first = part * step if LONG else step // 2
     seen = Counter(live(kind, nth) for nth in range(first, sound.requests, PARTS * step))
-    record_property("seen", dict(seen))
+    tried(broken_connections=sum(seen.values()))
     assert sound.requests > 200
     assert sum(seen.values()) >= 1

@@ -1,6 +1,5 @@
 """The tables: the user first in every key, no statement over two users, so that they can be sharded or partitioned."""
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from attrs import asdict, evolve
 from psycopg import ClientCursor
 from test_postgres_log import TestPostgresLog as Log
+from tried import LONG
 
 from events import EventLog, Grant, MeasurementAdded, Offsets, PostgresLog, UnsupportedTypeError
 from events._postgres import _opening
@@ -25,7 +25,6 @@ from events.conformance._grants import Grants
 from events.conformance._joining import Joining
 from events.conformance._sharing import Sharing
 
-LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
 PARTITIONED = ("streams", "events", "checkpoints")
 PARTS = 3
 

@@ -2,19 +2,17 @@
 
 import ast
 import inspect
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from driving import INVARIANTS, Draws, drive
 from hypothesis import settings
+from tried import LONG
 
 from events import MeasurementsEvicted, MemoryLog, ReplayCompleted, SnapshotBegun
 from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer, ReplayBufferError, spec
 from statemachine.spec import ReplayBufferSpec, _rules, _world
-
-LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
 
 NOT_COVERED = {
     "metrics": "adds up what the state says; test_metrics_are_the_sums_of_the_states covers it",

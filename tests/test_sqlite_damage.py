@@ -1,11 +1,9 @@
 """A `SqliteLog` in a file that was damaged: all is as it was, or an error says so; nothing is made up or left out."""
 
-import os
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from itertools import islice
@@ -16,11 +14,11 @@ from typing import Any
 
 import pytest
 from enduring import checked_error
+from tried import LONG, SEED, tried
 
 from events import LogDamagedError, LogError, SqliteLog
 from statemachine import BufferConfig, ReplayBuffer, ReplayBufferError, due
 
-PROVE = os.environ.get("HOLDOVER_PROFILE") == "prove"
 USERS = ("ann", "bob", "cyd", "dan", "eve ü", "fay")
 CONFIG = BufferConfig(max_measurements=6, due=due.Count(3))
 PAGE = 4096
@@ -183,23 +181,20 @@ def test_a_file_whose_last_page_was_cut_is_refused(tmp_path: Path) -> None:
 
 def flips(page: int, most: int) -> list[tuple[int, int]]:
     """Places of bits, drawn from the bytes of a page that are not zero, and some that are."""
-    draw = Random(page)
+    draw = Random(SEED + page)
     start = page * PAGE
     used = [at for at in range(start, start + PAGE) if whole()[at]] + draw.sample(range(start, start + PAGE), 8)
     return [(draw.choice(used), draw.randrange(8)) for _ in range(most)]
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_one_flipped_bit_is_harmless_or_an_error(
-    part: int, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_one_flipped_bit_is_harmless_or_an_error(part: int, tmp_path: Path) -> None:
     """On every page: all is as it was, or an error names the file."""
     outcomes: Counter[str] = Counter()
     for page in range(part, len(whole()) // PAGE, 4):
-        for at, bit in flips(page, 2000 if PROVE else 15):
+        for at, bit in flips(page, 2000 if LONG else 15):
             outcomes[outcome(damaged(tmp_path, flipped(at, bit)))] += 1
-    for name, number in outcomes.items():
-        record_property(name, number)
+    tried(flipped_bits=sum(outcomes.values()))
     assert not bad(outcomes)
     assert outcomes["refused"] > sum(outcomes.values()) / 3
 
@@ -238,9 +233,10 @@ def test_adding_to_a_damaged_file_is_refused_or_right(part: int, tmp_path: Path)
     """What is told to be at an offset is there, below it is what was there before."""
     outcomes: Counter[str] = Counter()
     for page in range(part, len(whole()) // PAGE, 2):
-        for at, bit in flips(page, 1000 if PROVE else 5):
+        for at, bit in flips(page, 1000 if LONG else 5):
             path = damaged(tmp_path, flipped(at, bit))
             outcomes[audited(path, adding(path))] += 1
+    tried(flipped_bits=sum(outcomes.values()))
     assert not bad(outcomes)
     assert outcomes["right"]
     assert outcomes["refused"]

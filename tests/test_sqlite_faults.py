@@ -1,6 +1,5 @@
 """A `SqliteLog` on a disk that fails: each operation in turn, and nothing acknowledged is lost, nothing is doubled."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,13 +16,13 @@ import pytest
 import vfs
 from attrs import frozen
 from enduring import History, Life, ResultsError, checked_error, found_in, saved, told_between
+from tried import LONG, tried
 from vfs import NAME, Change, Disk, Fault
 
 from events import LogError, LogFullError, LogUnavailableError, MeasurementAdded, SqliteLog
 from statemachine import BufferConfig, ReplayBuffer
 
-PROVE = os.environ.get("HOLDOVER_PROFILE") == "prove"
-FURTHER = 100 if PROVE else 4
+FURTHER = 100 if LONG else 4
 """How many calls are made after the one that failed."""
 
 PARTS = 6
@@ -136,16 +135,13 @@ def refused_again(
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_whatever_fails_nothing_is_lost_or_doubled(
-    kind: Kind, part: int, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_whatever_fails_nothing_is_lost_or_doubled(kind: Kind, part: int, tmp_path: Path) -> None:
     """Each write, sync, truncation and deletion of a buffer's life fails in turn, and is lived down."""
     operations, _ = sound_life()
-    step = 1 if PROVE else kind.every
+    step = 1 if LONG else kind.every
     places = range(part * step, operations, PARTS * step)
     refused = sum(live(tmp_path / f"{nth}.db", kind, nth) for nth in places)
-    record_property("faults", len(places))
-    record_property("refused", refused)
+    tried(faults=len(places))
     assert operations > 300
     assert refused >= len(places) / 2, "most faults are seen by who called; the others struck while closing"
 
@@ -155,7 +151,7 @@ def test_a_process_that_ends_before_the_disk_works_again(code: int, tmp_path: Pa
     """What was acknowledged is found afterwards, and of the call that was refused last all or nothing."""
     operations, histories = sound_life()
     found_whole = 0
-    for nth in range(60, operations, 1 if PROVE else 9):
+    for nth in range(60, operations, 1 if LONG else 9):
         path = tmp_path / f"{nth}.db"
         life = Life(path, vfs=NAME)
         calls = life.calls()

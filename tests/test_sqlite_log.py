@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tried import LONG
 
 from events import EventLog, SqliteLog
 from events.conformance import EventLogConformance
@@ -14,6 +15,7 @@ from events.conformance._base import DoorLocked, DoorOpened
 
 class TestSqliteLog(EventLogConformance):
     odd_measurements = tuple(odd for odd in EventLogConformance.odd_measurements if not isinstance(odd, (range, type)))
+    histories = 400 if LONG else None
 
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
 """A `SqliteLog` when power is cut: what `durability` promises, at every place of a buffer's life."""
 
-import os
 from bisect import bisect_right
 from pathlib import Path
 
 import pytest
 import vfs
 from enduring import CONFIG, NOW, History, Life, found_in, history, saved, told_between
+from tried import LONG, SEED, tried
 from vfs import NAME, Disk, Survivors, kept, lost, some, torn
 
 from events import Durability, LogError, SqliteLog
 from statemachine import ReplayBuffer
 
-PROVE = os.environ.get("HOLDOVER_PROFILE") == "prove"
-SURVIVORS = [lost, kept, torn, *(some(seed) for seed in range(20 if PROVE else 2))]
+SURVIVORS = [lost, kept, torn, *(some(SEED + seed) for seed in range(20 if LONG else 2))]
 
 pytestmark = vfs.needed
 
@@ -51,7 +50,7 @@ class Cuts:
         return sum(state.head for _, state in self.histories[bisect_right(self.marks, at) - 1].values())
 
     def places(self, every: int) -> range:
-        return range(0, len(self.disk.changes) + 1, 1 if PROVE else every)
+        return range(0, len(self.disk.changes) + 1, 1 if LONG else every)
 
 
 def named(survivors: Survivors) -> str:
@@ -72,6 +71,7 @@ def test_with_full_durability_what_returned_survives_every_power_cut(survivors: 
     cuts = Cuts(tmp_path, "full")
     for at in cuts.places(every=2 if survivors is lost else 5):
         acknowledged, found = cuts.after(survivors, at)
+        tried(power_cuts=1)
         assert found >= acknowledged, f"cut after {at} changes"
 
 
@@ -82,6 +82,7 @@ def test_with_normal_durability_a_power_cut_costs_only_the_newest(survivors: Sur
     shortfalls = []
     for at in cuts.places(every=5):
         acknowledged, found = cuts.after(survivors, at)
+        tried(power_cuts=1)
         shortfalls.append(acknowledged - found)
     assert (max(shortfalls) > 0) == (survivors is not kept), "this test can tell, then"
 

@@ -1,7 +1,8 @@
 """How much the checks tried: counted where it is tried, told at the end of a run. Must not know what is tried.
 
 `tried(kills=60)` in a test adds to what that test tried. What hypothesis draws is counted by itself. A run's sums are
-printed, and written to the file that HOLDOVER_TRIED names, from which docs/guarantees.md is made.
+printed, and written to the file that HOLDOVER_TRIED names, from which docs/guarantees.md is made. All that is drawn is
+drawn from one SEED, so that a run can be had again.
 """
 
 import json
@@ -11,12 +12,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis.statistics import collector
 
+LONG = os.environ.get("HOLDOVER_PROFILE") == "prove"
+"""Whether to look for as long as `make prove`, and not as briefly as `make test`."""
+
+SEED = int(os.environ.setdefault("HOLDOVER_SEED", str(Random().randrange(1_000_000_000) if LONG else 0)))
+"""What is drawn in this run is drawn from this, in all its processes, which inherit it."""
+
 WORD = "tried"
+STATEFUL = ("runTest", "test_a_log_does_what_plain_lists_would_do")
 _counts: Counter[str] = Counter()
 
 
@@ -29,7 +38,7 @@ def tried(**counts: int) -> None:
 def counted(item: pytest.Item) -> Iterator[None]:
     """What is tried within belongs to this test."""
     _counts.clear()
-    drawn, heard_before = "histories" if item.name == "runTest" else "examples", collector.value
+    drawn, heard_before = "histories" if item.name in STATEFUL else "examples", collector.value
 
     def note(statistics: Any) -> None:
         cases = statistics.get("generate-phase", {}).get("test-cases", ())
@@ -56,7 +65,14 @@ class Tally:
             sums.update(counts)
             self.tests[name] = dict(sums)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        if LONG and config.option.hypothesis_seed is None:
+            config.option.hypothesis_seed = str(SEED)
+
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
+        if LONG:
+            terminalreporter.write_line(f"HOLDOVER_PROFILE=prove HOLDOVER_SEED={SEED} draws the same again")
         path = os.environ.get("HOLDOVER_TRIED")
         if not path:
             return

@@ -54,6 +54,10 @@ class Hooks:
     tells: bool = False
     """Whether those who wait are woken when a stream becomes due."""
 
+    histories: int | None = None
+    """How many histories are drawn to compare the log with plain lists; None for half as many as the hypothesis profile
+    that is loaded gives examples. A slow log may want fewer."""
+
     patience: float = 30.0
     """Seconds to wait for something that must come, in another thread."""
 

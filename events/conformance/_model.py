@@ -219,7 +219,7 @@ class Model(Hooks):
             lambda: BesideLists(self),  # type: ignore[arg-type]  # any callable that makes one will do
             settings=settings(
                 deadline=None,
-                max_examples=settings().max_examples // 2,  # of the profile that is loaded
+                max_examples=self.histories or settings().max_examples // 2,
                 stateful_step_count=25,
                 suppress_health_check=list(HealthCheck),
                 report_multiple_bugs=False,  # a log with one bug shows it in many ways; one short story will do
