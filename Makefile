@@ -14,7 +14,7 @@ OUT   ?= build/outliers.csv
 # The tests that draw at random: the same each time in `make test`, others each time in `make prove`.
 DRAWN := $(wildcard $(addprefix tests/test_,$(addsuffix .py,\
 	spec decide memory_log memory_internals offsets deadlines due earliest shared_bound compat_plain backoff \
-	codec sqlite_log sqlite_spec kill_campaign sqlite_faults sqlite_power sqlite_damage \
+	codec vfs sqlite_log sqlite_spec kill_campaign sqlite_faults sqlite_power sqlite_damage \
 	postgres_log postgres_spec postgres_faults postgres_retries postgres_campaign)))
 
 .PHONY: help demo test lint types imports diagrams diagrams-check bench prove clean

@@ -192,7 +192,7 @@ def test_one_flipped_bit_is_harmless_or_an_error(part: int, tmp_path: Path) -> N
     """On every page: all is as it was, or an error names the file."""
     outcomes: Counter[str] = Counter()
     for page in range(part, len(whole()) // PAGE, 4):
-        for at, bit in flips(page, 2000 if LONG else 15):
+        for at, bit in flips(page, 2000 if LONG else 7):
             outcomes[outcome(damaged(tmp_path, flipped(at, bit)))] += 1
     tried(flipped_bits=sum(outcomes.values()))
     assert not bad(outcomes)
@@ -233,7 +233,7 @@ def test_adding_to_a_damaged_file_is_refused_or_right(part: int, tmp_path: Path)
     """What is told to be at an offset is there, below it is what was there before."""
     outcomes: Counter[str] = Counter()
     for page in range(part, len(whole()) // PAGE, 2):
-        for at, bit in flips(page, 1000 if LONG else 5):
+        for at, bit in flips(page, 1000 if LONG else 3):
             path = damaged(tmp_path, flipped(at, bit))
             outcomes[audited(path, adding(path))] += 1
     tried(flipped_bits=sum(outcomes.values()))

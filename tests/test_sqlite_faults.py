@@ -56,7 +56,7 @@ class Kind:
 
 
 KINDS = [
-    Kind(sqlite3.SQLITE_FULL, every=2),
+    Kind(sqlite3.SQLITE_FULL, every=9),
     *(Kind(code) for code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC)),
     *(Kind(code, torn=True) for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)),
     *(Kind(code, lasting=True) for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC)),

@@ -69,7 +69,7 @@ def test_cuts_are_made_at_every_place_that_matters(tmp_path: Path) -> None:
 def test_with_full_durability_what_returned_survives_every_power_cut(survivors: Survivors, tmp_path: Path) -> None:
     """At every place, whatever of the unsynced is found: all that was acknowledged, and at most the call under way."""
     cuts = Cuts(tmp_path, "full")
-    for at in cuts.places(every=2 if survivors is lost else 5):
+    for at in cuts.places(every=3 if survivors is lost else 9):
         acknowledged, found = cuts.after(survivors, at)
         tried(power_cuts=1)
         assert found >= acknowledged, f"cut after {at} changes"
@@ -80,7 +80,7 @@ def test_with_normal_durability_a_power_cut_costs_only_the_newest(survivors: Sur
     """What is found is sound and a beginning of what was recorded; and some that was acknowledged is not in it."""
     cuts = Cuts(tmp_path, "normal")
     shortfalls = []
-    for at in cuts.places(every=5):
+    for at in cuts.places(every=11):
         acknowledged, found = cuts.after(survivors, at)
         tried(power_cuts=1)
         shortfalls.append(acknowledged - found)
@@ -92,7 +92,7 @@ def test_without_durability_a_power_cut_may_damage_the_file(survivors: Survivors
     """It opens, perhaps with much less than was acknowledged, or it is an error of the log that names the file."""
     cuts = Cuts(tmp_path, "off")
     short = 0
-    for at in cuts.places(every=10):
+    for at in cuts.places(every=25):
         database = cuts.disk.after_power_cut(cuts.cut, survivors, at)
         try:
             found = opened(database)
