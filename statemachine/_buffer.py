@@ -250,7 +250,7 @@ class ReplayBuffer(Bulk[M]):
 
         Raises:
             NoSnapshotError: none is in progress.
-            StaleSnapshotError: the version named is not the one in progress.
+            StaleSnapshotError: the version named is not the one in progress, or what was in progress is over by now.
             RollbackError: the hook raised; the user stays in `aborting` and the sweep tries again.
 
         Example:

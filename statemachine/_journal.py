@@ -14,6 +14,7 @@ from events import (
     Event,
     EventLog,
     Grant,
+    LogError,
     MeasurementAdded,
     MeasurementsEvicted,
     Position,
@@ -280,7 +281,7 @@ class Journal(Generic[M]):
         oldest = after.oldest
         if not ended and oldest - start <= after.live + LEAST_DEAD:
             return
-        with suppress(TruncatedError):  # somebody else has truncated further by now
+        with suppress(LogError):  # what was decided is recorded; a later one truncates, or somebody else has done so
             if oldest == after.head:
                 state = after
             elif oldest >= before.head:

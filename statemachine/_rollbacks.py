@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
+from events import LogError
 from statemachine._decide import FinishAbort
 from statemachine._journal import Journal
 
@@ -58,7 +59,7 @@ class Rollbacks:
             insist: something has changed that makes it worth another try, so a thread that is at it tries once more.
 
         Returns:
-            What the rollback raised, in which case the user stays in `aborting`; or None.
+            What the rollback raised, or the log, in which case the user stays in `aborting`; or None.
         """
         with self._lock:
             if user_id in self._running:
@@ -80,22 +81,28 @@ class Rollbacks:
             raise
 
     def _run(self, user_id: str) -> Exception | None:
+        """A log that is away is told as a hook that fails is: what the caller has recorded before stays recorded."""
+        try:
+            error = self._roll_back(user_id)
+        except LogError as away:
+            error = away
+        with self._lock:
+            if error is None:
+                self._errors.pop(user_id, None)
+            else:
+                self._errors[user_id] = error
+        return error
+
+    def _roll_back(self, user_id: str) -> Exception | None:
         state = self._journal.state(user_id)
         if state is None or state.phase != "aborting":
-            with self._lock:
-                self._errors.pop(user_id, None)
             return None
-        own = self._own.get((user_id, state.version))
         try:
-            for hook in (own, self._on_abort):
+            for hook in (self._own.get((user_id, state.version)), self._on_abort):
                 if hook is not None:
                     hook(user_id, state.version, state.reason)
         except Exception as error:
-            with self._lock:
-                self._errors[user_id] = error
             return error
         self._journal.record(user_id, FinishAbort(state.version))
-        with self._lock:
-            self._errors.pop(user_id, None)
-            self._own.pop((user_id, state.version), None)
+        self.forget(user_id, state.version)
         return None

@@ -4,6 +4,7 @@
 luck. `make prove` draws others each time, and many more.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,15 @@ settings.load_profile("prove" if LONG else "test")
 
 UNTRACED = {
     *("test_exhaustive", "test_canaries", "test_vfs", "test_sqlite_power", "test_sqlite_faults"),
+    *(
+        "test_simulation",
+        "test_crash_points",
+        "test_linearizability",
+        "test_history_checker",
+        "test_interleavings",
+        "test_named_bugs",
+    ),
+    *("test_fuzz_codec", "test_fuzz_csv", "test_fuzz_logs"),
     *("test_postgres_campaign", "test_kill_campaign", "runTest"),
     *(f"test_{log}_log.test_a_log_does_what_plain_lists_would_do" for log in ("sqlite", "postgres")),
 }
@@ -55,6 +65,14 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """What is logged of thousands of aborts helps nobody."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture
