@@ -18,8 +18,10 @@ from events._values import (
     REVIVE,
     TUPLE,
     RefusedError,
+    described,
     integer_bytes,
     labelled,
+    shortened,
     shown,
 )
 
@@ -90,9 +92,15 @@ class Codec:
         )
         self._idle: list[Any] = []  # a packer is neither re-entrant nor for two threads: one takes it, and puts it back
         self._broken = (ValueError, TypeError, LookupError, ArithmeticError, struct.error, msgpack.UnpackException)
-        self._unpack = partial(
-            msgpack.unpackb, ext_hook=self._revive, strict_map_key=False, unicode_errors="surrogatepass"
-        )
+        self._unpack = [  # by how many levels are left: one that is read within another takes 40 KB of the C stack
+            partial(
+                msgpack.unpackb,
+                ext_hook=partial(self._revive, room),
+                strict_map_key=False,
+                unicode_errors="surrogatepass",
+            )
+            for room in range(DEPTH + 1)
+        ]
         self.register(*OWN, *types)
 
     def register(self, *types: type | Schema) -> None:
@@ -150,11 +158,11 @@ class Codec:
             81.5
         """
         try:
-            return self._unpack(data)
+            return self._unpack[DEPTH](data)
         except UnknownTypeError:
             raise
         except self._broken as error:
-            raise LogDamagedError(f"{shown(data)} is not what was recorded ({error!r})") from error
+            raise LogDamagedError(f"{shown(data)} is not what was recorded ({described(error)})") from error
 
     def encode_event(self, event: Event) -> tuple[str, bytes]:
         """The event's name, and its fields with their version.
@@ -194,6 +202,8 @@ class Codec:
         if not (type(content) is list and len(content) == 2 and type(content[0]) is int):
             raise LogDamagedError(f"{name}: {shown(data)} is not an event as it was recorded")
         version, fields = content
+        if version.bit_length() > 64:
+            raise LogDamagedError(f"{name}: {shown(data)} is not an event as it was recorded")
         event = self._restored(name, version, fields, UnregisteredEvent)
         if not isinstance(event, Event):
             raise UnknownTypeError(f"{name} is registered, but is not an event; make it a subclass of Event")
@@ -282,14 +292,16 @@ class Codec:
             refused.climb([*((f".{name}", part) for name, part in fields), (".dump()", content)], value)
             raise
 
-    def _revive(self, code: int, data: bytes) -> Any:
+    def _revive(self, room: int, code: int, data: bytes) -> Any:
+        if code in (TUPLE, REGISTERED, PAIRS) and not room:
+            raise ValueError(f"nested more than {DEPTH} deep")
         if code == TUPLE:
-            return tuple(self._unpack(data))
+            return tuple(self._unpack[room - 1](data))
         if code == REGISTERED:
-            name, version, content = self._unpack(data)
+            name, version, content = self._unpack[room - 1](data)
             return self._restored(name, version, content, Unregistered)
         if code == PAIRS:
-            flat: Iterator[Any] = iter(self._unpack(data))
+            flat: Iterator[Any] = iter(self._unpack[room - 1](data))
             return dict(zip(flat, flat, strict=True))
         if code in REVIVE:
             return REVIVE[code](data)
@@ -299,7 +311,7 @@ class Codec:
         try:
             if name not in self._names:
                 raise UnknownTypeError(
-                    f"{name} is not registered; name its class in types=[...], or a Schema of that name"
+                    f"{shortened(name)} is not registered; name its class in types=[...], or a Schema of that name"
                 )
             return self._names[name].restored(version, content)
         except UnknownTypeError:

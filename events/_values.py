@@ -56,6 +56,19 @@ def shown(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 
+def shortened(text: object) -> str:
+    """Its beginning, for an error."""
+    return f"{text!s:.200}"
+
+
+def described(error: Exception) -> str:
+    """An error within another's text: not its `repr`, which shows all that was read, or fails to."""
+    try:
+        return f"{type(error).__name__}: {error!s:.200}"
+    except Exception:
+        return type(error).__name__
+
+
 def labelled(value: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
     """The parts of a dict with what to call them."""
     for key, part in value.items():

@@ -86,6 +86,7 @@ def test_a_number_is_not_taken_for_an_iso_time() -> None:
     [
         ("", "in.csv: the file is empty"),
         ("\n\n", "in.csv: the file is empty"),
+        ("Id,Da\rte,Kg\n", "in.csv: the header is not a row of a CSV file: new-line character"),
         ("Id,Date,Kg\n", "in.csv: there are no rows below the header"),
         ("Id,Date\nann,x\n", "in.csv: there is no column 'Kg'; the columns are 'Id', 'Date'"),
         ("Id,Date,Kg,Kg\n", "in.csv: the header has the column 'Kg' more than once"),
@@ -157,6 +158,7 @@ def test_a_file_that_goes_away_meanwhile(tmp_path: Path) -> None:
         (("--every", "5", "--window", "72h"), "--every and --window cannot go together"),
         (("--evry", "5"), "'--evry'"),
         (("--time-format", "%Q"), "--time-format '%Q': "),
+        (("--time-format", "%Y%Y"), "--time-format '%Y%Y': has a part twice"),
         (("--time-format", "%Y"), "row 2, column 'Date': cannot read '4/12/2016 23:59' as a time (%Y)"),
         (("--process", "json"), "--process 'json': must be module:function"),
         (("--process", "no_such_module:f"), "--process 'no_such_module:f': ModuleNotFoundError: "),

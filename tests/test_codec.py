@@ -24,7 +24,7 @@ from events import Event, MeasurementAdded, MeasurementsEvicted, SnapshotBegun
 from events._codec import BUFFER, DEPTH, Codec
 from events._errors import LogDamagedError, UnknownTypeError, UnsupportedTypeError
 from events._schema import Schema
-from events._values import RefusedError, labelled
+from events._values import RefusedError, described, labelled
 
 BERLIN = ZoneInfo("Europe/Berlin")
 LOCAL = datetime(2024, 10, 27, 2, 30, 0, 1)
@@ -475,6 +475,43 @@ def test_bytes_that_no_codec_wrote_are_called_damaged(data: bytes) -> None:
     """Cut, overwritten, or of something else."""
     with pytest.raises(LogDamagedError, match="is not what was recorded"):
         Codec().decode(data)
+
+
+def within(times: int, value: bytes = b"\xc0") -> bytes:
+    """A value in a tuple in a tuple, as no codec would write it."""
+    for _ in range(times):
+        value = msgpack.packb(msgpack.ExtType(2, b"\x91" + value))
+    return value
+
+
+def test_what_is_nested_deeper_than_it_can_be_written_is_damaged() -> None:
+    """Reading it would need more of the stack than there is."""
+    assert Codec().decode(within(DEPTH))
+    with pytest.raises(LogDamagedError, match=f"nested more than {DEPTH} deep"):
+        Codec().decode(within(DEPTH + 1))
+
+
+MANY_DIGITS = msgpack.packb(msgpack.ExtType(1, (10**5000).to_bytes(2100, "big", signed=True)))
+
+
+@pytest.mark.parametrize("data", [MANY_DIGITS + b"\0", b"\x91" * 1000 + b"\x90\0", b"\xdb\0\4\0\0" + b"\xff" * 2**18])
+def test_the_error_does_not_show_all_that_was_read(data: bytes) -> None:
+    """Which may be long, or nothing that can be shown."""
+    with pytest.raises(LogDamagedError, match="is not what was recorded") as damaged:
+        Codec().decode(data)
+    assert len(str(damaged.value)) < 500
+
+
+def test_an_error_that_cannot_be_shown_is_named_by_its_type() -> None:
+    """Python writes no integer of 5,000 digits, also not where an error holds one."""
+    assert described(ValueError(10**5000)) == "ValueError"
+    assert described(ValueError("too long")) == "ValueError: too long"
+
+
+def test_an_event_of_a_version_that_nobody_counts_to_is_damaged() -> None:
+    """A version is a small number."""
+    with pytest.raises(LogDamagedError, match="is not an event as it was recorded"):
+        Codec().decode_event("MeasurementsEvicted", b"\x92" + MANY_DIGITS + b"\x80")
 
 
 @pytest.mark.parametrize("content", [[1, {}, 3], ["1", {}], {1: 2}, None])

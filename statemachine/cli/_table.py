@@ -160,7 +160,10 @@ class Table:
             raise self.bad("is not text in UTF-8", number) from None
 
     def _header(self, line: str, delimiter: str) -> tuple[str, ...]:
-        return tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter)))
+        try:
+            return tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter)))
+        except csv.Error as error:
+            raise self.bad(f"the header is not a row of a CSV file: {error}") from None
 
     def _place(self, name: str) -> int:
         if name not in self.header:

@@ -37,7 +37,10 @@ def strptime_format(pattern: str) -> TimeFormat:
         ValueError: it knows no such pattern.
     """
     sample = _EPOCH.strftime(pattern)
-    datetime.strptime(sample, pattern)  # a pattern that cannot read what it wrote is none
+    try:
+        datetime.strptime(sample, pattern)  # a pattern that cannot read what it wrote is none
+    except re.error as error:  # one that has a part twice
+        raise ValueError(f"has a part twice ({error})") from None
     return TimeFormat(pattern, lambda text: datetime.strptime(text, pattern))
 
 
