@@ -17,7 +17,7 @@ DRAWN := $(wildcard $(addprefix tests/test_,$(addsuffix .py,\
 	codec vfs sqlite_log sqlite_spec kill_campaign sqlite_faults sqlite_power sqlite_damage \
 	postgres_log postgres_spec postgres_faults postgres_retries postgres_campaign)))
 
-.PHONY: help demo test lint types imports diagrams diagrams-check bench prove clean
+.PHONY: help demo test lint types imports diagrams diagrams-check bench fuzz prove mutants clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -59,8 +59,21 @@ prove: $(READY)  ## for longer: every interleaving, every crash point, simulatio
 guarantees: $(READY)  ## make docs/guarantees.md and the README's table anew, of docs/guarantees.toml and the last figures
 	$(BIN)/python tests/proof/guarantees.py
 
+$(VENV)/.mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
+	@touch $@
+
+mutants: $(VENV)/.mutants  ## change the code in thousands of small ways: do the tests notice? (JOBS=4; ONLY=statemachine/_state.py)
+	$(BIN)/python tests/proof/mutation.py --jobs $(or $(JOBS),1) $(ONLY)
+
 bench: $(READY)  ## what it costs, beside what is usual
 	$(BIN)/python -m benchmarks
+
+fuzz: $(READY)  ## for minutes (or SECONDS=...): inputs guided by what they reach, to the codec and the CSV reader
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	for target in decoding reading; do \
+		$(BIN)/python tests/proof/fuzz.py $$target -max_total_time=$(or $(SECONDS),300) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/$$target || exit 1; \
+	done
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -153,3 +153,14 @@ def test_memory_stays_bounded_while_replays_keep_failing() -> None:
             kept.append(len(log.tails[user_id].items))
     assert max(kept) < 400
     assert buffer.audit("ann").ok
+
+
+def test_the_size_is_what_is_live_also_while_each_add_evicts(buffer: ReplayBuffer[Any]) -> None:
+    """Below the bound, at it and far beyond it, idle and in progress: `size` and `state` agree."""
+    for number in range(12):
+        buffer.add_measurement("ann", number)
+        assert buffer.size("ann") == min(5, 4 + number) == buffer.state("ann").live
+    buffer.begin_snapshot("ann")
+    for number in range(12):
+        buffer.add_measurement("ann", number)
+        assert buffer.size("ann") == 5 + min(10, 1 + number)

@@ -141,3 +141,17 @@ def test_a_buffer_adds_within_no_grant_but_its_own(other: str) -> None:
     alike = ReplayBuffer(log, BufferConfig(max_measurements=10))
     assert alike.add_measurement("cyd", 1) == 0
     assert ReplayBuffer(log, BufferConfig(max_measurements=10)).add_measurement("cyd", 2) == 1
+
+
+def test_what_a_batch_beyond_the_bound_leaves_can_be_folded_by_another(clock: Clock) -> None:
+    """A batch that evicts some of itself is cut off within itself; a buffer that comes later knows the same state."""
+    log: MemoryLog[int] = MemoryLog()
+    config = BufferConfig(max_measurements=5)
+    buffer: ReplayBuffer[int] = ReplayBuffer(log, config, clock=clock)
+    buffer.add_measurement("ann", 0)
+    buffer.add_measurements("ann", range(1, 60))
+    state = buffer.state("ann")
+    assert (state.live, state.evicted, state.added) == (5, 55, 60)
+    later: ReplayBuffer[int] = ReplayBuffer(log, config, clock=clock)
+    assert later.state("ann") == state
+    assert later.measurements("ann") == [55, 56, 57, 58, 59]

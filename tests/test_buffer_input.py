@@ -224,3 +224,42 @@ def test_what_a_buffer_is_made_of_is_checked(wrong: dict[str, Any]) -> None:
     """A configuration dict in place of the log, or a hook that is no function, is refused at once."""
     with pytest.raises(InvalidArgumentError, match=" must be "):
         ReplayBuffer(**wrong)
+
+
+REFUSED = {
+    "a version that is none": lambda buffer: buffer.complete_replay("ann", 1.5),
+    "a stale version": lambda buffer: buffer.complete_replay("ann", 7),
+    "no snapshot": lambda buffer: buffer.renew_lease("ann"),
+    "a snapshot in progress": lambda buffer: (buffer.begin_snapshot("ann"), buffer.begin_snapshot("ann")),
+    "a parked user": lambda buffer: (buffer.park("ann"), buffer.begin_snapshot("ann")),
+    "a reason to abort that is none": lambda buffer: (buffer.begin_snapshot("ann"), buffer.abort_snapshot("ann", 5)),
+    "a reason to park that is none": lambda buffer: buffer.park("ann", 5),
+    "a time that is none": lambda buffer: buffer.schedule_retry("ann", "soon"),
+    "an offset that is none": lambda buffer: buffer.state_at("ann", -1),
+    "a first offset that is none": lambda buffer: buffer.events("ann", "0"),
+    "a last offset that is none": lambda buffer: buffer.events("ann", 0, "9"),
+    "an offset above the head": lambda buffer: buffer.state_at("ann", 4),
+    "an offset to clear above the head": lambda buffer: buffer.clear_buffer("ann", 4),
+    "a truncated offset": lambda buffer: (buffer.clear_buffer("ann"), buffer.state_at("ann", 0)),
+    "measurements that are none": lambda buffer: buffer.add_measurements("ann", 5),
+    "many users' measurements that are none": lambda buffer: buffer.add_for_users({"bob": [1], "ann": 5}),
+    "a log without transactions": lambda buffer: buffer.complete_replay("ann", connection=object()),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_refusal_says_what_and_whom_it_concerns(buffer: ReplayBuffer[Any], wrong: str) -> None:
+    """Who reads the error of one call among thousands knows which user's it was, and what was wrong."""
+    with pytest.raises(ReplayBufferError) as refused:
+        REFUSED[wrong](buffer)
+    assert refused.value.user_id == "ann"
+    assert str(refused.value).startswith("user 'ann': ")
+    assert not str(refused.value).endswith("None")
+
+
+@pytest.mark.parametrize("name", ["max_measurements", "pending_factor", "snapshot_timeout", "max_total_measurements"])
+def test_the_most_that_a_bound_may_be(name: str) -> None:
+    """2**40 is the highest that is taken for a bound or a timeout; what is above it cannot be meant."""
+    assert getattr(BufferConfig(**{name: 2**40}), name) == 2**40
+    with pytest.raises(InvalidArgumentError, match=f"{name} must be .*, not {2**40 + 1}"):
+        BufferConfig(**{name: 2**40 + 1})

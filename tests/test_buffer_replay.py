@@ -118,3 +118,25 @@ def test_an_error_that_cannot_be_shown_aborts_all_the_same(buffer: ReplayBuffer[
     with pytest.raises(Unspeakable), buffer.snapshot("ann"):
         raise Unspeakable
     assert buffer.state("ann").phase == "idle"
+
+
+def test_an_error_in_a_block_that_expired_aborts_no_later_snapshot(buffer: ReplayBuffer[Any], clock: Clock) -> None:
+    """A replay that took too long and then failed leaves alone the snapshot that has begun since."""
+    with pytest.raises(OSError, match="away"), buffer.snapshot("ann"):
+        clock.now += 301
+        buffer.expire_overdue()
+        version = buffer.begin_snapshot("ann")
+        raise OSError("the database is away")
+    state = buffer.state("ann")
+    assert (state.phase, state.version) == ("snapshotting", version)
+
+
+@pytest.mark.parametrize("end", ["abort", "complete"])
+def test_nothing_of_a_snapshot_is_left_when_it_is_over(buffer: ReplayBuffer[Any], end: str) -> None:
+    """Idle again, a user has no freeze point, no deadline, no timestamp and no reason, however the replay ended."""
+    frozen = begun(buffer)
+    buffer.add_measurement("ann", 4)
+    frozen.abort("database is away") if end == "abort" else frozen.complete()
+    state = buffer.state("ann")
+    assert (state.phase, state.version, state.frozen_offset) == ("idle", 1, None)
+    assert (state.deadline, state.timestamp, state.reason, state.pending_arrived_at) == (None, None, "", None)

@@ -19,6 +19,9 @@ from events import (
     MeasurementsEvicted,
     Recorded,
     ReplayCompleted,
+    ReplayParked,
+    ReplayReleased,
+    RetryScheduled,
     SnapshotBegun,
     SnapshotExpired,
     SnapshotFinalized,
@@ -32,6 +35,7 @@ from statemachine import (
     NoSnapshotError,
     SnapshotInProgressError,
     StaleSnapshotError,
+    UserParkedError,
     evolve,
 )
 from statemachine._decide import (
@@ -41,14 +45,17 @@ from statemachine._decide import (
     ClearBuffer,
     Command,
     CompleteReplay,
+    EvictOldest,
     ExpireSnapshot,
     FinalizeSnapshot,
     FinishAbort,
     RenewLease,
+    ScheduleRetry,
     decide,
 )
 from statemachine._grant import after_grant, grant
-from statemachine._state import fold, with_added
+from statemachine._state import changed, fold, with_added
+from statemachine.due import Age, Count
 
 CONFIG = BufferConfig(max_measurements=3, pending_factor=2)
 REJECTING = BufferConfig(max_measurements=3, pending_factor=2, on_overflow="reject")
@@ -286,3 +293,145 @@ def test_a_snapshot_freezes_at_its_begin() -> None:
     assert list(state.frozen_offsets) == [0, 1, 2]
     completed = evolve(state, ReplayCompleted(1))
     assert (completed.replayed, completed.live, completed.committed) == (3, 1, 3)
+
+
+STALE = {
+    "finalize_snapshot": FinalizeSnapshot(0.0, 7),
+    "complete_replay": CompleteReplay(7),
+    "renew_lease": RenewLease(0.0, 7),
+    "abort_snapshot": AbortSnapshot(7, "", True),
+    "schedule_retry": ScheduleRetry(7, 0.0),
+}
+
+
+@pytest.mark.parametrize("trigger", STALE)
+def test_a_stale_refusal_names_what_was_asked_for(trigger: str) -> None:
+    """In a log full of refusals one sees which call it was that came too late."""
+    with pytest.raises(StaleSnapshotError, match=f"^cannot {trigger}: snapshot 7 was never begun; the latest is 1"):
+        decide(after(REPLAYING), STALE[trigger], CONFIG)
+
+
+def test_a_retry_of_what_has_not_failed_is_refused_in_full() -> None:
+    """The error tells the trigger, the state, what is legal in it, and why."""
+    with pytest.raises(NoSnapshotError, match=r"^cannot schedule_retry while idle; no replay has failed") as caught:
+        decide(after(COMPLETED), ScheduleRetry(1, 0.0), CONFIG)
+    refused = caught.value
+    assert (refused.trigger, refused.state) == ("schedule_retry", "idle")
+    assert refused.legal == BUFFER_LIFECYCLE.legal("idle")
+
+
+@pytest.mark.parametrize(("reason", "told"), [("her scale is broken", "her scale is broken"), ("", "no reason given")])
+def test_a_parked_user_is_refused_with_what_led_to_it(reason: str, told: str) -> None:
+    """How often it failed and why it was parked, for whoever has to release it."""
+    parked = after([*ABORTED, ReplayParked(1, reason)])
+    with pytest.raises(UserParkedError, match=rf"parked after 1 failed attempts \({told}\); release it first"):
+        decide(parked, BeginSnapshot(0.0, None), CONFIG)
+
+
+def test_nothing_is_evicted_where_nothing_may_be() -> None:
+    """Who makes room for others has nothing to give while all of it is frozen, or none is left."""
+    assert decide(after(BEGUN), EvictOldest(2), CONFIG) == []
+    assert decide(after([*ADDED, BufferCleared(3)]), EvictOldest(2), CONFIG) == []
+    assert decide(after(ADDED), EvictOldest(0), CONFIG) == []
+    assert decide(after(ADDED), EvictOldest(9), CONFIG) == [MeasurementsEvicted(0, 3)]
+
+
+@pytest.mark.parametrize("given_", [ABORTING, EXPIRED])
+def test_what_is_being_aborted_has_no_deadline(given_: list[Event]) -> None:
+    """A rollback takes as long as it takes; and until it is done nothing is thawed."""
+    state = after(given_)
+    assert (state.phase, state.deadline, state.frozen, state.attempts) == ("aborting", None, 3, 1)
+
+
+def test_an_idle_user_has_nothing_frozen_and_nothing_pending() -> None:
+    """Asked for while idle, both are empty, though measurements are live."""
+    state = after(ADDED)
+    assert (state.frozen, state.pending, state.live) == (0, 0, 3)
+    assert (list(state.frozen_offsets), list(state.pending_offsets)) == ([], [])
+
+
+@pytest.mark.parametrize("end", [[SnapshotBegun(2, "", 9.0), ReplayCompleted(2)], [BufferCleared(9)]])
+def test_a_new_start_forgets_what_has_failed(end: list[Event]) -> None:
+    """After a completed replay, or when everything was cleared, the bound and the count of failures are as at first."""
+    end = [end[0], SnapshotFinalized(2, 9.0), *end[1:]] if len(end) > 1 else end
+    failed = after([MeasurementAdded(0, 5.0), *BEGUN[3:], AbortBegun(1, ""), AbortFinished(1), RetryScheduled(1, 50.0)])
+    assert (failed.carries, failed.attempts, failed.retry_at, failed.arrived_at) == (True, 1, 50.0, 5.0)
+    state = after(end, failed)
+    assert (state.carries, state.attempts, state.retry_at, state.arrived_at) == (False, 0, None, None)
+
+
+FROZEN_AND_PENDING = [
+    MeasurementAdded(0, 5.0),
+    SnapshotBegun(1, "", 40.0),
+    MeasurementAdded(1, 7.0),
+    MeasurementAdded(2),
+]
+
+
+@pytest.mark.parametrize(
+    ("given_", "evicted", "ages"),
+    [
+        ([MeasurementAdded(0, 5.0), MeasurementAdded(1)], (0, 1), (5.0, None)),
+        ([MeasurementAdded(0, 5.0), MeasurementAdded(1)], (0, 2), (None, None)),
+        (FROZEN_AND_PENDING, (2, 3), (5.0, 7.0)),
+        (FROZEN_AND_PENDING, (2, 4), (5.0, None)),
+        ([SnapshotBegun(1, "", 40.0), MeasurementAdded(1, 7.0)], (1, 2), (None, None)),
+    ],
+)
+def test_what_is_evicted_to_nothing_is_of_no_age(
+    given_: list[Event], evicted: tuple[int, int], ages: tuple[float | None, float | None]
+) -> None:
+    """Evicting the oldest makes nobody younger; where none is left, live or pending, there is no age."""
+    state = after([*given_, MeasurementsEvicted(*evicted)])
+    assert (state.arrived_at, state.pending_arrived_at) == ages
+
+
+def test_parking_and_releasing_leave_nothing_behind() -> None:
+    """A parked user waits for no retry; a released one has neither failures nor a reason."""
+    history = [*ABORTED, RetryScheduled(1, 50.0), ReplayParked(1, "her scale is broken")]
+    parked = after(history)
+    assert (parked.phase, parked.reason, parked.retry_at, parked.attempts) == ("parked", "her scale is broken", None, 1)
+    released = after([*history, ReplayReleased(1)])
+    assert (released.phase, released.reason, released.attempts) == ("idle", "", 0)
+    assert released.head == len(history) + 1
+
+
+def test_what_is_not_legal_changes_nothing_but_the_head() -> None:
+    """Recorded history is never refused: an event that makes no sense there takes its offset and no more."""
+    state = after(ADDED)
+    assert evolve(state, ReplayCompleted(1)) == changed(state, head=4)
+    assert evolve(state, SnapshotFinalized(1, 9.0)) == changed(state, head=4)
+
+
+def test_a_grant_that_evicts_ends_at_the_deadline_too() -> None:
+    """Pending is full, so that each add evicts; but no add may pass over a snapshot that is overdue."""
+    full = after([*REPLAYING, *(MeasurementAdded(number) for number in range(6))])
+    granted = grant(full, CONFIG, may_evict=True)
+    assert (granted.room, granted.until) == (0, 310.0)
+    assert list(granted.victims.within(0, full.head)) == list(full.pending_offsets)
+
+
+def test_an_empty_users_grant_is_known_beforehand() -> None:
+    """The first may come without being asked for, up to the bound or to what makes the user due; when, is noted."""
+    by_age = BufferConfig(max_measurements=3, due=Age(60))
+    by_count = BufferConfig(max_measurements=3, due=Count(3))
+    for config, room, due_after in ((by_age, 3, 60.0), (by_count, 2, None)):
+        granted = grant(after([*ADDED, BufferCleared(3)]), config, may_evict=True)
+        assert granted.notes_arrival
+        assert (granted.room, granted.due_at, granted.due_after) == (room, None, due_after)
+
+
+def test_only_the_first_gives_the_age() -> None:
+    """An arrival noted of a later one, by whoever wrote it, makes nobody younger."""
+    assert after([MeasurementAdded(0, 5.0), MeasurementAdded(1, 9.0)]).arrived_at == 5.0
+    assert after([*FROZEN_AND_PENDING, MeasurementAdded(3, 9.0)]).pending_arrived_at == 7.0
+
+
+def test_a_grant_says_when_to_look_and_stops_where_one_more_would_be_due() -> None:
+    """Who will never be due by age alone is listed at no time; who is old enough may add nothing unseen."""
+    config = BufferConfig(max_measurements=3, due=Count(2) & Age(60))
+    state = after([MeasurementAdded(0, 5.0)])
+    fresh = grant(state, config, may_evict=True, now=10.0)
+    assert (fresh.room, fresh.due_at) == (2, 65.0)
+    old = grant(state, config, may_evict=True, now=70.0)
+    assert (old.room, old.due_at) == (0, None)

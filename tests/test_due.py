@@ -219,3 +219,9 @@ def test_remembering_changes_no_answer(policy: DuePolicy, window: Window, room: 
     for other in (window, Window(window.count, window.arrived_at + 17.0), window):
         assert ask(other, room, now) == room_and_due(policy, other, room, now)
         assert ask(other, room, AT_ONCE) == room_and_due(policy, other, room)
+
+
+def test_what_arrived_nobody_knows_when_is_asked_for_as_it_is() -> None:
+    """An arrival of long ago is no time to count from: what is not due by age is not due at no time at all."""
+    ask = remembering(Count(3))
+    assert ask(Window(1, AT_ONCE), 1, AT_ONCE) == (1, NOT_AS_IT_IS)

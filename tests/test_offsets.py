@@ -106,3 +106,21 @@ def test_a_place_out_of_range_is_an_index_error(place: int) -> None:
     """Also a negative one: places are counted from the oldest."""
     with pytest.raises(IndexError, match=f"{place} of 3 offsets"):
         Offsets((range(3),))[place]
+
+
+@given(ASCENDING, PIECES, BOUND)
+def test_below_counts_what_lies_below(numbers: list[int], pieces: list[int], bound: int) -> None:
+    """The bound itself does not count, also where it is the last of all."""
+    offsets = cut(numbers, pieces)
+    assert offsets.below(bound) == sum(number < bound for number in numbers)
+    assert [offsets.below(number) for number in numbers] == list(range(len(numbers)))
+
+
+@given(ASCENDING, PIECES)
+def test_every_offset_is_a_bound(numbers: list[int], pieces: list[int]) -> None:
+    """The first of what is asked for is within, the bound at its end is not, also where that is the last of all."""
+    offsets = cut(numbers, pieces)
+    for number in numbers:
+        assert list(offsets.within(0, number)) == [each for each in numbers if each < number]
+        assert list(offsets.within(number, 99)) == [each for each in numbers if each >= number]
+        assert list(offsets.without(0, number)) == [each for each in numbers if each >= number]

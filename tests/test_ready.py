@@ -292,3 +292,13 @@ def test_the_clock_goes_back(clock: Clock) -> None:
     clock.now -= 1000
     buffer.add_measurements("ann", [2, 3])
     assert ready(buffer) == ["ann"]
+
+
+def test_who_was_looked_at_too_early_after_a_restart_is_found_in_time(clock: Clock) -> None:
+    """A new buffer that looks before a user is due lists it all the same once it is, though nothing has happened."""
+    log: MemoryLog[Any] = MemoryLog()
+    made(clock, due.Age(60, own_time), log).add_measurement("ann", {"time": clock.now})
+    again = made(clock, due.Age(60, own_time), log)
+    assert ready(again) == []
+    clock.now += 60
+    assert ready(again) == ["ann"]

@@ -36,6 +36,28 @@ A check without a figure does what its name says, once. A failure prints its see
 |---|---|---|---|
 """
 
+CHECK_THE_CHECKS = (
+    "test_a_named_bug_is_caught",
+    "test_a_broken_log_is_caught",
+    "test_a_bug_is_found_and_shown_in_a_few_steps",
+    "test_each_canary_is_seen",
+    "test_both_checkers_judge_the_same",
+)
+
+CHECKING = """A check that cannot fail proves nothing. Bugs with names (clear to head, freeze at finalize, no fence, ...) are
+put into the real code one by one, and the executable specification finds each; broken logs are found by the
+conformance suite, and histories that nothing explains by the checker of histories:
+"""
+
+MUTANTS = """
+`make mutants` changes the code in every small way that {tool} knows, and runs {tests:,} quick tests against each
+change. What survived is listed with the reason in
+[`tests/proof/survivors.toml`](../tests/proof/survivors.toml). The last whole run, on {python}:
+
+| | killed | timed out | survived | found out |
+|---|---|---|---|---|
+"""
+
 
 def promises() -> list[dict[str, Any]]:
     """What is promised, each with its checks."""
@@ -87,12 +109,28 @@ def page() -> str:
         checks = "<br>".join(check(name, last["tests"]) for name in promise["checks"])
         first = f'<a id="promise-{number}"></a>{promise.get("rule", "")}'
         rows.append(f"| {first} | {promise['promise']} | {checks} | {promise['not_promised']} |\n")
-    return HEAD.format(python=last["python"]) + "".join(rows) + mutants()
+    return HEAD.format(python=last["python"]) + "".join(rows) + checked(last["tests"]) + mutants()
+
+
+def checked(tests: dict[str, dict[str, int]]) -> str:
+    """What checks the checks, and how much was found."""
+    rows = "".join(f"- {check(name, tests)}\n" for name in CHECK_THE_CHECKS)
+    return f"\n## Who checks the checks\n\n{CHECKING}\n{rows}"
 
 
 def mutants() -> str:
     """How many small changes to the code were found out by the tests."""
-    return ""
+    figures = json.loads((DOCS / "mutants.json").read_text(encoding="utf-8"))
+    rows = "".join(
+        f"| `{name}` | {counts['killed']:,} | {counts['timed_out']:,} | {counts['survived']:,} | {share(counts):.1f} % |\n"
+        for name, counts in [*figures["modules"].items(), ("in all", figures["all"])]
+    )
+    return MUTANTS.format(**figures) + rows
+
+
+def share(counts: dict[str, int]) -> float:
+    """How many of a hundred were found out."""
+    return 100 * (1 - counts["survived"] / max(1, sum(counts.values())))
 
 
 def table() -> str:
