@@ -53,6 +53,7 @@ diagrams-check: $(READY)
 	$(BIN)/holdover diagram --check
 
 prove: $(READY)  ## for longer: every interleaving, every crash point, simulations, kills, faults; the figures of docs/guarantees.md
+	rm -f docs/tried.json
 	HOLDOVER_PROFILE=prove HOLDOVER_TRIED=docs/tried.json $(BIN)/python -m pytest -n 3 --dist worksteal --durations=8 tests/proof tests/test_exhaustive.py $(DRAWN)
 	$(BIN)/python tests/proof/guarantees.py
 

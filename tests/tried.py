@@ -84,6 +84,9 @@ class Tally:
             self.write(Path(path))
 
     def write(self, path: Path) -> None:
-        run = {"python": f"{platform.python_implementation()} {platform.python_version()}", "tests": self.tests}
+        """What a test tried at its last run takes the place of what it tried before."""
+        known = json.loads(path.read_text(encoding="utf-8"))["tests"] if path.exists() else {}
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        run = {"python": python, "tests": {**known, **self.tests}}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n", encoding="utf-8")

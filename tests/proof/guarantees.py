@@ -44,9 +44,9 @@ CHECK_THE_CHECKS = (
     "test_both_checkers_judge_the_same",
 )
 
-CHECKING = """A check that cannot fail proves nothing. Bugs with names (clear to head, freeze at finalize, no fence, ...) are
-put into the real code one by one, and the executable specification finds each; broken logs are found by the
-conformance suite, and histories that nothing explains by the checker of histories:
+CHECKING = """A check that cannot fail proves nothing. Bugs with names (clear to head, freeze at finalize, no fence) are put
+into the real code one by one, and the executable specification finds each; broken logs are found by the conformance
+suite, and histories that nothing explains by the checker of histories:
 """
 
 MUTANTS = """
@@ -121,11 +121,12 @@ def checked(tests: dict[str, dict[str, int]]) -> str:
 def mutants() -> str:
     """How many small changes to the code were found out by the tests."""
     figures = json.loads((DOCS / "mutants.json").read_text(encoding="utf-8"))
-    rows = "".join(
-        f"| `{name}` | {counts['killed']:,} | {counts['timed_out']:,} | {counts['survived']:,} | {share(counts):.1f} % |\n"
-        for name, counts in [*figures["modules"].items(), ("in all", figures["all"])]
+    modules = [*((f"`{name}`", counts) for name, counts in figures["modules"].items()), ("in all", figures["all"])]
+    rows = (
+        f"| {name} | {found['killed']:,} | {found['timed_out']:,} | {found['survived']:,} | {share(found):.1f} % |\n"
+        for name, found in modules
     )
-    return MUTANTS.format(**figures) + rows
+    return MUTANTS.format(**figures) + "".join(rows)
 
 
 def share(counts: dict[str, int]) -> float:
