@@ -121,7 +121,9 @@ class Codec:
         for given in types:
             schema = given if isinstance(given, Schema) else Schema(given)
             present = self._schemas.get(schema.type) or self._names.get(schema.name)
-            if present is not None and present != schema:
+            if present == schema:
+                continue
+            if present is not None:
                 raise ValueError(
                     f"{schema} cannot be registered beside {present}: one schema a type, and one type a name; "
                     "give Schema(..., name=...) another name, or register it once"
@@ -274,11 +276,11 @@ class Codec:
         return self._extension((REGISTERED, self._pack([schema.name, schema.version, content])))
 
     def _keep_content(self, schema: Schema, value: Any, room: int) -> Any:
+        if odd := schema.misfit(value):
+            raise RefusedError(value, f"cannot be kept: its {odd} is of no type that could be read again")
         content = schema.kept(value)
-        if (
-            schema.dump is None and schema not in OWN
-        ):  # a constructor that does not take what it has made would be found out too late
-            try:
+        if schema.dump is None and not schema.checked:
+            try:  # a constructor that does not take what it has made would be found out too late
                 schema.restored(schema.version, content)
             except UnknownTypeError as error:
                 remedy = f"cannot be made again from what is kept of it ({error}); give it a Schema with dump and load"

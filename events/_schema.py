@@ -4,18 +4,21 @@ import builtins
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import attrs
 from attrs import field, frozen
 
 from events import _events as happened
-from events._errors import UnknownTypeError
+from events._errors import LogDamagedError, UnknownTypeError
 from events._events import Event, Recorded
 from events._offsets import Offsets
 from events._values import KEPT
 
 _NOTHING = object()
+
+_BITS = 62
+"""Those of the largest number in a field of the library's own: more than any offset, count or time has."""
 
 
 @frozen
@@ -55,7 +58,9 @@ class Schema:
     upcasters: Mapping[int, Callable[[Any], Any]] = field(factory=dict, hash=False)
     dump: Callable[[Any], Any] | None = None
     load: Callable[[Any], Any] | None = None
+    _strict: bool = field(default=False, repr=False, eq=False, alias="_strict")  # for classes of the library's own
     _fields: Mapping[str, str | None] = field(init=False, repr=False, eq=False, factory=dict)
+    _kinds: Mapping[str, frozenset["builtins.type[Any]"]] = field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.type, builtins.type):
@@ -72,6 +77,13 @@ class Schema:
             raise ValueError(f"{self.name}: dump and load need each other; give both or neither")
         if self.dump is None:
             object.__setattr__(self, "_fields", _fields(self.type))
+        if self._strict:
+            object.__setattr__(self, "_kinds", _kinds(self.type))
+
+    @property
+    def checked(self) -> bool:
+        """Whether `misfit` looks at it: it is a class of the library's own, which can be made again from its fields."""
+        return self._strict
 
     def kept(self, value: Any) -> Any:
         """What is kept of a value of the type: a dict of its fields that are set, or what `dump` makes of it."""
@@ -88,6 +100,7 @@ class Schema:
         Raises:
             UnknownTypeError: the version is newer, an upcaster is missing, the fields are others, or an upcaster,
                 `load` or the constructor failed (its error is the cause).
+            LogDamagedError: a field of a class of the library's own holds what cannot be there.
         """
         if version > self.version:
             raise UnknownTypeError(
@@ -95,14 +108,25 @@ class Schema:
             )
         try:
             content = self._upcast(version, content)
-            return self._made(content) if self.load is None else self.load(content)
-        except UnknownTypeError:
+            made = self._made(content) if self.load is None else self.load(content)
+        except (UnknownTypeError, LogDamagedError):
             raise
         except Exception as error:
             raise UnknownTypeError(
                 f"{self.name}: what version {version} kept cannot be made again ({type(error).__name__}: {error}); "
                 "give new fields a default, or raise the version in its Schema and add an upcaster"
             ) from error
+        if self._kinds and (odd := self.misfit(made)):
+            raise LogDamagedError(f"{self.name}: its {odd} is not what was recorded")
+        return made
+
+    def misfit(self, value: Any) -> str:
+        """The name of a field of the library's own that is of another type than annotated, or a number too large."""
+        for name, kinds in self._kinds.items():
+            part = getattr(value, name)
+            if (kind := type(part)) not in kinds or (kind is int and part.bit_length() > _BITS):
+                return name
+        return ""
 
     def _upcast(self, version: int, content: Any) -> Any:
         for old in range(version, self.version):
@@ -116,13 +140,16 @@ class Schema:
 
     def _made(self, content: dict[str, Any]) -> Any:
         """Constructed from its fields; then what the constructor made otherwise, or not at all, becomes what it was."""
-        if unknown := sorted(content.keys() - self._fields.keys()):
+        if not content.keys() <= self._fields.keys():
+            unknown = sorted(map(str, content.keys() - self._fields.keys()))
             raise UnknownTypeError(
                 f"{self.name}: {', '.join(unknown)} was kept, but there is no such field; "
                 "raise the version in its Schema and add an upcaster"
             )
         arguments = {alias: content[name] for name, alias in self._fields.items() if alias and name in content}
         made = self.type(**arguments)
+        if self._strict:  # the library's own classes hold what they are given
+            return made
         for name, part in content.items():
             if getattr(made, name, _NOTHING) is not part:
                 object.__setattr__(made, name, part)
@@ -150,6 +177,16 @@ def _fields(kind: type) -> dict[str, str | None]:
             f"{kind.__qualname__} cannot be constructed from its fields ({error}); use Schema(dump=..., load=...)"
         ) from error
     return found
+
+
+def _kinds(kind: type) -> dict[str, frozenset[type]]:
+    """The types that are annotated, by field, but for fields of any; a whole number is a time, too."""
+    found = {part.name: frozenset(get_args(part.type) or (part.type,)) for part in attrs.fields(kind)}
+    return {
+        name: kinds | {int} if float in kinds else kinds
+        for name, kinds in found.items()
+        if not any(one is Any or isinstance(one, TypeVar) for one in kinds)
+    }
 
 
 @frozen(repr=False)
@@ -191,23 +228,36 @@ def _runs(offsets: Offsets) -> list[list[int]]:
 
 
 def _offsets(runs: list[list[int]]) -> Offsets:
-    return Offsets(tuple(range(*run) for run in runs))
+    made, last = [], -1
+    for start, stop, step in runs:
+        run = range(start, stop, step)
+        if not (last < start < stop and step > 0):
+            raise LogDamagedError("Offsets: they do not ascend from 0 on, as they did when they were recorded")
+        last = run[-1]
+        made.append(run)
+    if last.bit_length() > _BITS:
+        raise LogDamagedError("Offsets: they are above what any stream reaches")
+    return Offsets(tuple(made))
+
+
+def _own(kind: type) -> Schema:
+    return Schema(kind, _strict=True)
 
 
 OWN: tuple[type | Schema, ...] = (
-    happened.AbortBegun,
-    happened.AbortFinished,
-    happened.BufferCleared,
-    happened.LeaseRenewed,
-    happened.MeasurementAdded,
-    happened.MeasurementsEvicted,
-    happened.ReplayCompleted,
-    happened.ReplayParked,
-    happened.ReplayReleased,
-    happened.RetryScheduled,
-    happened.SnapshotBegun,
-    happened.SnapshotExpired,
-    happened.SnapshotFinalized,
+    _own(happened.AbortBegun),
+    _own(happened.AbortFinished),
+    _own(happened.BufferCleared),
+    _own(happened.LeaseRenewed),
+    _own(happened.MeasurementAdded),
+    _own(happened.MeasurementsEvicted),
+    _own(happened.ReplayCompleted),
+    _own(happened.ReplayParked),
+    _own(happened.ReplayReleased),
+    _own(happened.RetryScheduled),
+    _own(happened.SnapshotBegun),
+    _own(happened.SnapshotExpired),
+    _own(happened.SnapshotFinalized),
     Recorded,
     Schema(Offsets, dump=_runs, load=_offsets),
 )

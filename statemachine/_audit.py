@@ -91,7 +91,7 @@ class _Auditor:
             self._evict(offset, event.start, event.stop)
         elif isinstance(event, BufferCleared):
             self._expect(event.through <= offset, offset, f"cleared through {event.through}, which is above itself")
-            self._commit(event.through)
+            self._commit(offset, event.through)
             self._move("cleared", lambda live: live < event.through)
         else:
             self._step(offset, event)
@@ -107,7 +107,7 @@ class _Auditor:
             self.frozen_offset = offset
         elif isinstance(event, ReplayCompleted):
             frozen = self.frozen_offset or 0
-            self._commit(frozen)
+            self._commit(offset, frozen)
             self._move("replayed", lambda live: live < frozen)
 
     def _evict(self, offset: int, start: int, stop: int) -> None:
@@ -118,9 +118,9 @@ class _Auditor:
         moved = self._move("evicted", lambda live: start <= live < stop)
         self._expect(moved > 0, offset, f"evicted [{start}, {stop}), where nothing is live")
 
-    def _commit(self, offset: int) -> None:
-        self._expect(offset >= self.committed, offset, f"the committed offset went back from {self.committed}")
-        self.committed = max(self.committed, offset)
+    def _commit(self, offset: int, to: int) -> None:
+        self._expect(to >= self.committed, offset, f"the committed offset went back from {self.committed}")
+        self.committed = max(self.committed, to)
 
     def _move(self, fate: str, chosen: Callable[[int], bool]) -> int:
         moved = [offset for offset in self.live if chosen(offset)]

@@ -251,7 +251,8 @@ class ReplayBuffer(Bulk[M]):
         Raises:
             NoSnapshotError: none is in progress.
             StaleSnapshotError: the version named is not the one in progress, or what was in progress is over by now.
-            RollbackError: the hook raised; the user stays in `aborting` and the sweep tries again.
+            RollbackError: the hook raised, or the log failed after it; the user stays in `aborting` and the sweep tries
+                again.
 
         Example:
             >>> buffer = ReplayBuffer()

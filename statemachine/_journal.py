@@ -27,6 +27,7 @@ from statemachine._decide import AddMeasurements, Command, decide
 from statemachine._earliest import Earliest
 from statemachine._grant import Oldest, after_grant, closed, grant, live_within, window_of
 from statemachine._kept import KEPT
+from statemachine._known import check_moved, known_state
 from statemachine._shared_bound import SharedBound
 from statemachine._state import BufferState, evolve, fold
 from statemachine.due import TimestampOf, remembering, seconds_of
@@ -169,7 +170,8 @@ class Journal(Generic[M]):
                 evicted = self._evicted(user_id, before, order, events) if self._hand_over else ()
                 noted: dict[str, Any] = {"state": after, "at": self._now()} if self.log.keeps_history else {}
                 self.log.append(user_id, events, expected_head=before.head, grant=granted, **noted)
-            except (ConflictError, TruncatedError):
+            except (ConflictError, TruncatedError) as error:
+                check_moved(self.log, user_id, start, error)
                 continue
             self._anchors[user_id] = _Anchor(after, granted)
             if self.shared is not None:
@@ -187,7 +189,7 @@ class Journal(Generic[M]):
         Where somebody else's grant stands in the log at this head, the one that takes its place allows no add: they
         would take what is added within it for something added within their own. The next add is decided, then.
         """
-        _, state, anchor = self._current(user_id)
+        start, state, anchor = self._current(user_id)
         if state is None or state.phase != "idle":
             return False
         oldest = partial(self._oldest, user_id, state)
@@ -198,7 +200,8 @@ class Journal(Generic[M]):
             if anchor is None:
                 granted = closed(granted)
             self.log.append(user_id, [], expected_head=state.head, grant=granted)
-        except (ConflictError, TruncatedError):  # something has happened since
+        except (ConflictError, TruncatedError) as error:  # something has happened since
+            check_moved(self.log, user_id, start, error)
             return self.is_due(user_id, now)
         self._anchors[user_id] = _Anchor(state, granted if anchor else None)
         return False
@@ -237,7 +240,8 @@ class Journal(Generic[M]):
                 return position.start, state, anchor
             try:
                 state = self._folded(user_id, position.head)
-            except TruncatedError:
+            except TruncatedError as error:
+                check_moved(self.log, user_id, position.start, error)
                 continue  # another thread truncated it between the two looks and left a later checkpoint
             self._anchors[user_id] = _Anchor(state, None)
             return position.start, state, None  # somebody else's grant, or none that is known
@@ -245,8 +249,7 @@ class Journal(Generic[M]):
 
     def _folded(self, user_id: str, offset: int) -> BufferState:
         """The state at `offset`, folded from the nearest known state below it."""
-        checkpoint = self.log.checkpoint(user_id, offset)
-        base = checkpoint.state if checkpoint else BufferState()
+        base = known_state(self.log, user_id, offset)
         anchor = self._anchors.get(user_id)
         if anchor and base.head <= anchor.state.head <= offset:
             base = anchor.state

@@ -6,7 +6,7 @@ from statemachine._state import BufferState
 from statemachine.due import Age, AllOf, AnyOf, Count
 
 KEPT = (
-    Schema(BufferState),
+    Schema(BufferState, _strict=True),
     Schema(BufferConfig),
     Schema(Count),
     Schema(Age),

@@ -1,17 +1,19 @@
 """`Reading`: what can be asked of a buffer. Must not change anything but expire what is overdue."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import TypeVar
 
 from events import Offsets, Recorded, TruncatedError
 from statemachine._audit import Audit, audited
 from statemachine._config import BufferConfig
 from statemachine._errors import InvalidArgumentError, TruncatedHistoryError, UnknownUserError
+from statemachine._known import check_moved, known_state
 from statemachine._shell import Shell
 from statemachine._state import BufferState
 
 M = TypeVar("M")
+
+Found = TypeVar("Found")
 
 
 class Reading(Shell[M]):
@@ -136,14 +138,7 @@ class Reading(Shell[M]):
             >>> print(buffer.audit("ann"))
             added 1 = replayed 0 + live 1 + evicted 0 + cleared 0, lost 0
         """
-        while True:
-            head = self._latest(user_id).head
-            position = self._log.position(user_id)
-            checkpoint = self._log.checkpoint(user_id, position.start if position else 0)
-            base = checkpoint.state if checkpoint else BufferState()
-            with suppress(TruncatedError):  # truncated meanwhile: once more, from the new checkpoint
-                history = self._log.read(user_id, base.head, head)
-                return audited(base, history, self._journal.state_at(user_id, head))
+        return self._steadily(user_id, lambda: self._audited(user_id))
 
     @property
     def config(self) -> BufferConfig:
@@ -158,10 +153,29 @@ class Reading(Shell[M]):
 
     def _read(self, user_id: str, chosen: Callable[[BufferState], Offsets]) -> list[M]:
         """The measurements at the chosen offsets, read again from the start if they were dropped meanwhile."""
-        while True:
+
+        def read() -> list[M]:
             state = self._latest(user_id)
-            with suppress(TruncatedError):
-                return [m for run in chosen(state).runs for m in self._log.measurements(user_id, run)]
+            return [m for run in chosen(state).runs for m in self._log.measurements(user_id, run)]
+
+        return self._steadily(user_id, read)
+
+    def _audited(self, user_id: str) -> Audit:
+        head = self._latest(user_id).head
+        position = self._log.position(user_id)
+        base = known_state(self._log, user_id, position.start if position else 0)
+        history = self._log.read(user_id, base.head, head)
+        return audited(base, history, self._journal.state_at(user_id, head))
+
+    def _steadily(self, user_id: str, look: Callable[[], Found]) -> Found:
+        """What is found; once more where it was truncated meanwhile, and what takes its place is there."""
+        start: int | None = None
+        while True:
+            try:
+                return look()
+            except TruncatedError as error:
+                check_moved(self._log, user_id, start, error)
+                start = error.start
 
     def _history(self, user_id: str, start: int, stop: int | None) -> Iterator[Recorded]:
         try:

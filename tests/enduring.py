@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from events import LogError, MeasurementAdded, Recorded, SqliteLog
-from statemachine import BufferConfig, BufferState, FrozenSnapshot, ReplayBuffer
+from statemachine import BufferConfig, BufferState, FrozenSnapshot, ReplayBuffer, RollbackError
 
 CONFIG = BufferConfig(max_measurements=3, pending_factor=1)
 NOW = 100.0
@@ -148,10 +148,15 @@ class Life:
             self.connected().execute(statement)
 
     def abort(self) -> None:
-        if self.open_buffer.state("bob").phase == "aborting":
-            assert self.open_buffer.expire_overdue() == ["bob"]
-        else:
-            self.open_buffer.abort_snapshot("bob")
+        """Where the log fails when the rollback ends, the rollback has failed, and the log's error is the reason."""
+        buffer = self.open_buffer
+        if buffer.state("bob").phase != "aborting":
+            try:
+                buffer.abort_snapshot("bob")
+            except RollbackError as failed:
+                raise buffer.abort_errors["bob"] from failed
+        elif buffer.expire_overdue() != ["bob"]:
+            raise buffer.abort_errors["bob"]
 
     def roll_back(self, user: str, version: int, reason: str) -> None:
         self.restored.append((user, version))

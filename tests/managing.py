@@ -1,6 +1,7 @@
 """What the manager's tests share: a buffer with a clock, a manager that tells its results, and its threads."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from queue import Queue
 from threading import Event, Semaphore, Thread
 from threading import enumerate as threads
@@ -10,6 +11,7 @@ from conftest import Clock
 
 from events import EventLog
 from statemachine import Backoff, BufferConfig, ReplayBuffer, ReplayManager, ReplayResult, due
+from statemachine._keeper import Keeper
 
 PATIENCE = 60
 """Seconds that a test waits at most for what comes at once, so that it fails and does not hang."""
@@ -106,3 +108,74 @@ def worker() -> Thread:
     """The only worker's thread."""
     (thread,) = [thread for thread in running() if thread.name == "holdover-worker"]
     return thread
+
+
+class FakeRun:
+    """A replay under way that only notes what is asked of it, and what was done when it was given up."""
+
+    def __init__(self, user_id: str = "ann", begun_at: float = 100.0) -> None:
+        self.user_id, self.begun_at, self.thread = user_id, begun_at, Thread()
+        self.renewed: list[float] = []
+        self.on_abandon: Callable[[], object] = lambda: None
+
+    def renew(self, now: float) -> None:
+        self.renewed.append(now)
+
+    def abandon(self, why: str) -> ReplayResult:
+        self.on_abandon()
+        return ReplayResult(self.user_id, 1, "abandoned", error=RuntimeError(why))
+
+
+class FakePool:
+    """A pool of no threads, whose waits end as given, and without waiting."""
+
+    def __init__(self, *waits: bool) -> None:
+        self.waits, self.timeouts, self.retired = list(waits), list[float](), list[Thread]()
+
+    def wait(self, timeout: float) -> bool:
+        self.timeouts.append(timeout)
+        return self.waits.pop(0)
+
+    def retire(self, thread: Thread) -> None:
+        self.retired.append(thread)
+
+    def close(self) -> None: ...
+
+    def retire_all(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+class Settled:
+    """Nothing follows from a replay that is abandoned."""
+
+    def settle(self, result: ReplayResult) -> ReplayResult:
+        return result
+
+
+class Kept:
+    """A keeper that looks every half second after these replays: of its pool, of no pool, and of another manager's."""
+
+    def __init__(self, *waits: bool, max_replay_time: float | None = None) -> None:
+        self.clock, self.pool = Clock(), FakePool(*waits)
+        buffer: ReplayBuffer[Any] = ReplayBuffer(clock=self.clock)
+        self.keeper = Keeper(buffer, Settled(), max_replay_time, 0.5)  # type: ignore[arg-type]
+        self.kept: dict[str, AbstractContextManager[None]] = {}
+
+    def keep(self, run: FakeRun, pool: Any) -> FakeRun:
+        """Have the keeper look after the run, until it is let go."""
+        self.kept[run.user_id] = self.keeper.keeping(run, pool)  # type: ignore[arg-type]
+        self.kept[run.user_id].__enter__()
+        return run
+
+    def let_go(self, user_id: str) -> None:
+        """The run has come to its end."""
+        self.kept[user_id].__exit__(None, None, None)
+
+    def look(self, **options: Any) -> list[str]:
+        """Who was abandoned by a look."""
+        return [result.user_id for result in self.keeper.look(self.pool, **options)]  # type: ignore[arg-type]
+
+    def drain(self, *end: Callable[[], float]) -> list[str]:
+        """Who was abandoned by a drain."""
+        return [result.user_id for result in self.keeper.drain(self.pool, *end)]  # type: ignore[arg-type]

@@ -1,11 +1,12 @@
 """Bounded, and never silently: eviction, rejection, and what stays in memory."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Clock, begun
 
-from events import MeasurementsEvicted, MemoryLog
+from events import MeasurementsEvicted, MemoryLog, SqliteLog
 from statemachine import (
     BufferConfig,
     BufferFullError,
@@ -164,3 +165,18 @@ def test_the_size_is_what_is_live_also_while_each_add_evicts(buffer: ReplayBuffe
     for number in range(12):
         buffer.add_measurement("ann", number)
         assert buffer.size("ann") == 5 + min(10, 1 + number)
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_an_add_needs_no_decision_where_there_is_room(tmp_path: Path, kind: str) -> None:
+    """One or several: they are taken within the room that the latest decision has left."""
+    log = MemoryLog[int]() if kind == "memory" else SqliteLog[int](tmp_path / "log.db", durability="off")
+    with ReplayBuffer(log) as buffer:
+        buffer.add_measurement("ann", 1)
+        decided = log.position("ann")
+        buffer.add_measurement("ann", 2)
+        buffer.add_measurements("ann", [3, 4])
+        position = log.position("ann")
+        assert decided is not None
+        assert position is not None
+        assert (position.head, position.granted_from) == (decided.head + 3, decided.granted_from)

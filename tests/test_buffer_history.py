@@ -1,18 +1,32 @@
 """Events and states at every offset that is kept, and whoever else shares the log."""
 
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Clock
+from conftest import Clock, begun
 
-from events import Grant, MeasurementAdded, MemoryLog, Recorded, SnapshotBegun
+from events import (
+    Event,
+    Grant,
+    LogDamagedError,
+    MeasurementAdded,
+    MemoryLog,
+    Recorded,
+    SnapshotBegun,
+    SqliteLog,
+    TruncatedError,
+)
 from statemachine import (
     BufferConfig,
     BufferFullError,
     InvalidArgumentError,
     ReplayBuffer,
     TruncatedHistoryError,
+    due,
 )
+from statemachine._decide import EvictOldest
 
 
 def test_history_can_be_read_and_folded_at_every_offset() -> None:
@@ -155,3 +169,143 @@ def test_what_a_batch_beyond_the_bound_leaves_can_be_folded_by_another(clock: Cl
     later: ReplayBuffer[int] = ReplayBuffer(log, config, clock=clock)
     assert later.state("ann") == state
     assert later.measurements("ann") == [55, 56, 57, 58, 59]
+
+
+def test_an_audit_is_of_one_moment() -> None:
+    """What is added while it reads belongs to the next audit, and is not counted as lost or as too many."""
+
+    class Busy(MemoryLog[int]):
+        def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+            buffer.add_measurement("ann", 0)
+            return super().read(stream, start, stop)
+
+    buffer: ReplayBuffer[int] = ReplayBuffer(Busy(keep_history=True))
+    buffer.add_measurements("ann", [1, 2])
+    for added in (2, 3):
+        audit = buffer.audit("ann")
+        assert (audit.added, audit.live, audit.ok) == (added, added, True)
+
+
+def test_what_is_truncated_says_whose_history_it_was(buffer: ReplayBuffer[Any]) -> None:
+    """Whoever asks learns user and offset, however it was asked."""
+    history = buffer.events("ann")
+    with buffer.snapshot("ann"):
+        pass
+    with pytest.raises(TruncatedHistoryError, match="offset 0") as caught:
+        list(history)
+    assert caught.value.user_id == "ann"
+    with pytest.raises(TruncatedHistoryError, match="offset 1") as caught:
+        buffer.state_at("ann", 1)
+    assert caught.value.user_id == "ann"
+    with pytest.raises(TruncatedError) as of_the_log:
+        buffer._journal.state_at("ann", 1)
+    assert (of_the_log.value.stream, of_the_log.value.offset) == ("ann", 1)
+
+
+def test_what_is_cut_off_while_frozen_can_be_folded_from_there(clock: Clock) -> None:
+    """Also where it is cut within what was added meanwhile: when the first of that came is known from there on."""
+    log: MemoryLog[int] = MemoryLog()
+    config = BufferConfig(max_measurements=100, replay_timeout=1000)
+    buffer: ReplayBuffer[int] = ReplayBuffer(log, config, clock=clock)
+    buffer.add_measurement("ann", 0)
+    with buffer.snapshot("ann"):
+        pass
+    frozen = begun(buffer)
+    for number in range(40):
+        clock.now += 1
+        buffer.add_measurement("ann", number)
+    buffer._journal.record("ann", EvictOldest(30))
+    assert log.position("ann").start == frozen.stop + 2 + 30  # type: ignore[union-attr]
+    later: ReplayBuffer[int] = ReplayBuffer(log, config, clock=clock)
+    assert later.state("ann").pending_arrived_at == 101.0
+    assert later.state("ann") == buffer.state("ann")
+
+
+def test_memory_is_truncated_only_where_it_pays(clock: Clock) -> None:
+    """While nothing is replayed: once what is dead is more than what is live and sixteen, and never step by step."""
+    log: MemoryLog[int] = MemoryLog()
+    buffer: ReplayBuffer[int] = ReplayBuffer(
+        log, BufferConfig(max_measurements=1), clock=clock, on_evict=lambda *_: None
+    )
+    starts = []
+    for number in range(22):
+        buffer.add_measurement("ann", number)
+        starts.append(log.position("ann").start)  # type: ignore[union-attr]
+    assert starts == [0] * 10 + [19] * 9 + [37] * 3
+
+
+def test_every_offset_of_a_long_history_has_its_state_and_is_audited(tmp_path: Path, clock: Clock) -> None:
+    """Also in a log that keeps states on the way: a later one is never taken for an earlier one."""
+    many = 300
+    config = BufferConfig(max_measurements=many)
+    with ReplayBuffer[int](SqliteLog(tmp_path / "log.db", durability="off"), config, clock=clock) as buffer:
+        kept = ReplayBuffer[int](MemoryLog(keep_history=True), config, clock=clock)
+        for each in (buffer, kept):
+            for _ in range(3):
+                each.add_measurements("ann", range(many // 3))
+                each.begin_snapshot("ann")
+                each.abort_snapshot("ann")
+        assert buffer._log.checkpoint("ann") is not None, "no state was kept on the way"
+        later = ReplayBuffer(buffer._log, clock=clock)
+        for offset in range(0, many, 31):
+            assert later.state_at("ann", offset) == kept.state_at("ann", offset)
+        assert (later.audit("ann").first, later.audit("ann").added) == (0, many)
+
+
+class Trouble(MemoryLog[Any]):
+    """A log in a file, in which something is said to be truncated: so many times, and each time up to further on."""
+
+    path = "weights.db"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.way, self.times, self.moves = "", 0, False
+
+    def trouble(self, way: str, stream: str) -> None:
+        if way == self.way and self.times:
+            self.times -= 1
+            raise TruncatedError(stream, 0, 1 + self.times if self.moves else 0)
+
+    def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        self.trouble("controls", stream)
+        return super().controls(stream, start, stop)
+
+    def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        self.trouble("read", stream)
+        return super().read(stream, start, stop)
+
+    def measurements(self, stream: str, offsets: range) -> Sequence[Any]:
+        self.trouble("measurements", stream)
+        return super().measurements(stream, offsets)
+
+    def append(self, stream: str, events: Sequence[Event], **given: Any) -> int:
+        self.trouble("append", stream)
+        return super().append(stream, events, **given)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize(
+    ("way", "ask", "answer"),
+    [
+        ("controls", lambda buffer: buffer.state("ann").live, 2),
+        ("read", lambda buffer: buffer.audit("ann").live, 2),
+        ("measurements", lambda buffer: buffer.measurements("ann"), [1, 2]),
+        ("append", lambda buffer: buffer.begin_snapshot("ann"), 1),
+        ("append", lambda buffer: buffer._journal.is_due("ann", 100.0), False),
+    ],
+    ids=["state", "audit", "measurements", "begin_snapshot", "is_due"],
+)
+def test_what_was_truncated_meanwhile_is_looked_at_again(
+    way: str, ask: Callable[[Any], Any], answer: Any, moves: bool, clock: Clock
+) -> None:
+    """Where it goes on further on; where it does not, the log is damaged, which is said of its file and of the user."""
+    log = Trouble()
+    ReplayBuffer[Any](log, clock=clock).add_measurements("ann", [1, 2])
+    log.way, log.times, log.moves = way, 3, moves
+    buffer = ReplayBuffer[Any](log, BufferConfig(due=due.Age(10)), clock=clock)
+    if moves:
+        assert ask(buffer) == answer
+        assert log.times == 0
+    else:
+        with pytest.raises(LogDamagedError, match=r"^weights.db is damaged: the state of user 'ann' "):
+            ask(buffer)

@@ -193,7 +193,7 @@ def test_a_closed_buffer_refuses(buffer: ReplayBuffer[Any]) -> None:
             call()
 
 
-@pytest.mark.parametrize("time", [float("nan"), float("inf"), None, "noon", True, 1j])
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 1e300, -1e300, None, "noon", True, 1j])
 def test_a_clock_that_gives_no_time_is_refused(time: Any) -> None:
     """A deadline that is no number would never come, so nothing is recorded with it."""
     buffer: ReplayBuffer[int] = ReplayBuffer(clock=lambda: time)
@@ -263,3 +263,10 @@ def test_the_most_that_a_bound_may_be(name: str) -> None:
     assert getattr(BufferConfig(**{name: 2**40}), name) == 2**40
     with pytest.raises(InvalidArgumentError, match=f"{name} must be .*, not {2**40 + 1}"):
         BufferConfig(**{name: 2**40 + 1})
+
+
+@pytest.mark.parametrize("name", ["clock", "on_abort", "on_evict"])
+def test_what_has_to_be_a_function_is_named(name: str) -> None:
+    """The error says which of them is none, by the name of the parameter."""
+    with pytest.raises(InvalidArgumentError, match=f"^{name} must be a function, not 5$"):
+        ReplayBuffer(**{name: 5})

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from conftest import Clock, begun
 
-from events import MemoryLog
+from events import AbortBegun, MemoryLog
 from statemachine import (
     ReplayBuffer,
     StaleSnapshotError,
@@ -140,3 +140,31 @@ def test_nothing_of_a_snapshot_is_left_when_it_is_over(buffer: ReplayBuffer[Any]
     state = buffer.state("ann")
     assert (state.phase, state.version, state.frozen_offset) == ("idle", 1, None)
     assert (state.deadline, state.timestamp, state.reason, state.pending_arrived_at) == (None, None, "", None)
+
+
+def test_the_reason_of_an_abort_is_recorded(buffer: ReplayBuffer[Any]) -> None:
+    """It is the error that ended the block, what was given, or nothing where nothing was."""
+    with pytest.raises(OSError, match="away"), buffer.snapshot("ann"):
+        raise OSError("away")
+    for reason in (["why not"], []):
+        buffer.begin_snapshot("ann")
+        buffer.abort_snapshot("ann", *reason)
+    reasons = [recorded.event.reason for recorded in buffer.events("ann") if isinstance(recorded.event, AbortBegun)]
+    assert reasons == ["OSError('away')", "why not", ""]
+
+
+def test_a_block_replays_no_snapshot_but_its_own(clock: Clock) -> None:
+    """One that another has begun, after its own was aborted on the way in, is left alone."""
+
+    class Overtaken(ReplayBuffer[int]):
+        def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
+            version = super().begin_snapshot(user_id, timestamp)
+            self.abort_snapshot(user_id)
+            super().begin_snapshot(user_id)
+            return version
+
+    buffer = Overtaken(clock=clock)
+    buffer.add_measurement("ann", 1)
+    with pytest.raises(StaleSnapshotError), buffer.snapshot("ann"):
+        pass
+    assert (buffer.state("ann").phase, buffer.state("ann").version) == ("snapshotting", 2)

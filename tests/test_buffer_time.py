@@ -1,19 +1,22 @@
 """Timeouts and the aborting state: nobody waits for ever, and a rollback runs until it succeeds."""
 
+from collections.abc import Sequence
 from threading import Thread
 from typing import Any
 
 import pytest
 from conftest import Clock, begun
 
-from events import MemoryLog, SnapshotExpired
+from events import AbortFinished, Event, LogError, MemoryLog, SnapshotExpired
 from statemachine import (
     BufferConfig,
+    NoSnapshotError,
     ReplayBuffer,
     RollbackError,
     SnapshotInProgressError,
     StaleSnapshotError,
 )
+from statemachine._observing import Occurrence
 
 
 @pytest.mark.parametrize("touch", ["state", "measurements", "pending", "audit", "events", "begin_snapshot"])
@@ -208,3 +211,111 @@ def test_waiting_for_a_rollback_says_what_helps(clock: Clock) -> None:
         buffer.abort_snapshot("ann")
     with pytest.raises(SnapshotInProgressError, match=r"expire_overdue\(\) tries it again"):
         buffer.begin_snapshot("ann")
+
+
+def test_a_pending_add_at_the_deadline_expires_the_snapshot(buffer: ReplayBuffer[Any], clock: Clock) -> None:
+    """Also where measurements were pending before, so that the add needs no decision until then."""
+    buffer.begin_snapshot("ann")
+    buffer.add_measurements("ann", [4])
+    clock.now += 30
+    buffer.add_measurement("ann", 5)
+    kinds = [type(recorded.event).__name__ for recorded in buffer.events("ann", 4)]
+    assert kinds == ["MeasurementAdded", "SnapshotExpired", "AbortFinished", "MeasurementAdded"]
+
+
+def test_an_abort_finds_that_its_snapshot_has_expired(buffer: ReplayBuffer[Any], clock: Clock) -> None:
+    """It is refused as any abort is when nothing is in progress."""
+    buffer.begin_snapshot("ann")
+    clock.now += 30
+    with pytest.raises(NoSnapshotError):
+        buffer.abort_snapshot("ann")
+
+
+def test_a_rollback_that_fails_says_whose_it_was() -> None:
+    """Who reads the error of one abort among thousands knows whom it concerns."""
+
+    def fails(user_id: str, version: int, reason: str) -> None:
+        raise OSError("away")
+
+    buffer: ReplayBuffer[int] = ReplayBuffer(on_abort=fails)
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    with pytest.raises(RollbackError, match=r"^user 'ann': ") as failed:
+        buffer.abort_snapshot("ann")
+    assert failed.value.user_id == "ann"
+
+
+def test_an_abort_while_an_earlier_rollback_comes_to_its_end() -> None:
+    """Whoever runs the earlier one runs the new one, too: it does not wait for the sweep."""
+    rolled_back: list[int] = []
+    buffer: ReplayBuffer[int] = ReplayBuffer(on_abort=lambda user_id, version, reason: rolled_back.append(version))
+
+    def abort_another(occurrence: Occurrence) -> None:
+        if isinstance(occurrence.event, AbortFinished) and occurrence.version == 1:
+            buffer.begin_snapshot("ann")
+            buffer.abort_snapshot("ann")
+
+    buffer._observe(abort_another)
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    buffer.abort_snapshot("ann")
+    assert (rolled_back, buffer.state("ann").phase) == ([1, 2], "idle")
+
+
+def test_a_rollback_that_touches_its_own_user_runs_once(clock: Clock) -> None:
+    """A sweep inside of it does not ask for another try."""
+    ran: list[str] = []
+
+    def roll_back(user_id: str, _version: int, _reason: str) -> None:
+        ran.append(user_id)
+        buffer.expire_overdue()
+        if len(ran) == 1:
+            raise ValueError("not yet")
+
+    buffer: ReplayBuffer[int] = ReplayBuffer(clock=clock, on_abort=roll_back)
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    with pytest.raises(RollbackError, match="not yet"):
+        buffer.abort_snapshot("ann")
+    assert ran == ["ann"]
+    buffer.expire_overdue()
+    assert (ran, buffer.state("ann").phase) == (["ann"] * 2, "idle")
+
+
+def test_a_rollback_that_was_interrupted_is_run_again(clock: Clock) -> None:
+    """The interrupt goes to the caller; the next sweep tries again."""
+    interrupts: list[BaseException] = [KeyboardInterrupt()]
+
+    def roll_back(*_: object) -> None:
+        if interrupts:
+            raise interrupts.pop()
+
+    buffer: ReplayBuffer[int] = ReplayBuffer(clock=clock, on_abort=roll_back)
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    with pytest.raises(KeyboardInterrupt):
+        buffer.abort_snapshot("ann")
+    assert buffer.state("ann").phase == "aborting"
+    buffer.expire_overdue()
+    assert buffer.state("ann").phase == "idle"
+
+
+def test_a_log_that_is_away_when_the_rollback_has_run_is_told(clock: Clock) -> None:
+    """As a hook that fails is: the user stays in `aborting`, and it can be seen why."""
+
+    class Away(MemoryLog[int]):
+        def append(self, stream: str, events: Sequence[Event], **given: Any) -> int:
+            if away and isinstance(events[0], AbortFinished):
+                raise away[0]
+            return super().append(stream, events, **given)
+
+    away = [LogError("no space left")]
+    buffer: ReplayBuffer[int] = ReplayBuffer(Away(), clock=clock, on_abort=lambda *_: None)
+    buffer.add_measurement("ann", 1)
+    buffer.begin_snapshot("ann")
+    with pytest.raises(RollbackError, match="no space left"):
+        buffer.abort_snapshot("ann")
+    assert buffer.abort_errors == {"ann": away[0]}
+    away.clear()
+    buffer.expire_overdue()
+    assert (buffer.abort_errors, buffer.state("ann").phase) == ({}, "idle")

@@ -51,11 +51,13 @@ def test_each_users_measurements_are_recorded(log: EventLog[Any]) -> None:
             "bob": range(1, 2),
             "cid": range(0),
         }
+        assert buffer.add_for_users({"cid": []})["cid"].start == 0
         for number in range(4, 9):
             buffer.add_for_users({"ann": [number], "bob": [number, number]})
         assert buffer.measurements("ann") == [6, 7, 8]
         assert buffer.measurements("bob") == [7, 8, 8]
-        assert buffer.add_for_users({"ann": []}) == {"ann": range(buffer.state("ann").head, buffer.state("ann").head)}
+        nothing = buffer.add_for_users({"ann": []})["ann"]
+        assert nothing.start == nothing.stop == buffer.state("ann").head
         assert buffer.add_for_users({}) == {}
         assert list(buffer.users()) == ["bob", "ann"]
 
@@ -295,3 +297,36 @@ def test_within_a_transaction_each_is_a_part_of_it() -> None:
         assert joined.add_each([("ann", [1]), ("bob", [1, 2])], log.clock, buffer._journal.issuer) == [1, 1]
         application.rollback()
         assert buffer.measurements("ann") == [0]
+
+
+def test_what_is_no_mapping_is_named() -> None:
+    """The error shows what was given in place of users and their measurements."""
+    with pytest.raises(InvalidArgumentError, match="measurements must map users to iterables, not be 5"):
+        ReplayBuffer[Any]().add_for_users(5)  # type: ignore[arg-type]
+
+
+def test_who_has_room_needs_no_decision() -> None:
+    """That is what makes many adds fast: the log is asked once for all users, and adds within what was granted."""
+
+    class Noting(MemoryLog[Any]):
+        def add_each(self, *what: Any) -> Any:
+            answers.append(super().add_each(*what))
+            return answers[-1]
+
+    answers: list[Any] = []
+    with ReplayBuffer(Noting()) as buffer:
+        buffer.add_for_users({"ann": [0], "bob": [0]})
+        assert buffer.add_for_users({"ann": [1], "bob": [1, 2]}) == {"ann": range(1, 2), "bob": range(1, 3)}
+    assert answers == [[None, None], [1, 1]]
+
+
+@pytest.mark.parametrize("answers", [[], [None, None]])
+def test_a_log_that_answers_for_other_users_than_asked_is_not_believed(answers: list[None]) -> None:
+    """An answer too few or too many may be any user's: to go on could add twice."""
+
+    class Confused(MemoryLog[Any]):
+        def add_each(self, *what: Any) -> Any:
+            return answers
+
+    with ReplayBuffer(Confused()) as buffer, pytest.raises(ValueError, match="zip"):
+        buffer.add_for_users({"ann": [1]})

@@ -296,3 +296,20 @@ def test_times_of_a_stream_that_is_not_there(path: Path) -> None:
     with looking(path) as log:
         assert log.times("zoe", 0, 9) == {}
         assert log.times("ann", 3, 5) == {3: 100.0, 4: 100.0}
+
+
+def test_a_number_of_thousands_of_digits_is_not_written_out(buffer: ReplayBuffer[Any], tmp_path: Path) -> None:
+    """Python does not, by itself; all else of the event or the state is shown."""
+    buffer.add_measurement("eve", 10**5000)
+    buffer.begin_snapshot("eve", [10**5000])
+    assert "measurement=(int, too large to be shown)" in run("log", tmp_path / "b.db", "eve").stdout
+    assert "(list, too large to be shown)" in run("state", tmp_path / "b.db", "eve").stdout
+
+
+def test_a_file_whose_errors_cannot_be_read_is_told_of(buffer: ReplayBuffer[Any], tmp_path: Path) -> None:
+    """SQLite quotes in its messages what it does not understand, and that may be no text."""
+    buffer.close()
+    damaged = (tmp_path / "b.db").read_bytes().replace(b"UNIQUE NOT NULL", b"UNIQUE \xceOT NULL")
+    (tmp_path / "b.db").write_bytes(damaged)
+    for command in ("log", "audit"):
+        assert "is damaged" in refusal(command, tmp_path / "b.db")

@@ -20,7 +20,7 @@ import pytest
 from attrs import field, frozen
 from hypothesis import example, given, settings
 
-from events import Event, MeasurementAdded, MeasurementsEvicted, SnapshotBegun
+from events import Event, MeasurementAdded, MeasurementsEvicted, Offsets, SnapshotBegun
 from events._codec import BUFFER, DEPTH, Codec
 from events._errors import LogDamagedError, UnknownTypeError, UnsupportedTypeError
 from events._schema import Schema
@@ -553,3 +553,25 @@ def test_a_field_named_as_the_place_it_stands_in() -> None:
     with pytest.raises(UnsupportedTypeError, match=r"^measurement\.left: set"):
         Codec([Pair]).encode(Pair(culprit, culprit))
     assert MeasurementsEvicted(1, 2) == Codec().decode(Codec().encode(MeasurementsEvicted(1, 2)))
+
+
+def test_what_the_library_records_has_the_types_it_says() -> None:
+    """An event whose fields hold something else is not recorded; one that is found in a log is damage."""
+    for odd in (SnapshotBegun(1, None, "soon"), SnapshotBegun(None, None, 9.0), SnapshotBegun(2**62, None, 9.0)):  # type: ignore[arg-type]
+        with pytest.raises(UnsupportedTypeError, match=r"its (version|deadline) is of no type that could be read"):
+            Codec().encode_event(odd)
+    sound = SnapshotBegun(1, ("any", None), 9)  # type: ignore[arg-type]  # what the time is counted in is the clock's
+    assert Codec().decode_event(*Codec().encode_event(sound)) == sound
+    for version, word in ((None, "None"), (10**5000, "much")):
+        data = Codec().encode([1, {"version": version, "timestamp": None, "deadline": 9.0}])
+        with pytest.raises(LogDamagedError, match="SnapshotBegun: its version is not what was recorded"):
+            Codec(lenient=word == "much").decode_event("SnapshotBegun", data)
+
+
+@pytest.mark.parametrize(
+    "runs", [(range(0),), (range(5, 0, -1),), (range(3), range(2, 5)), (range(-1, 5),), (range(2**63, 2**63 + 1),)]
+)
+def test_offsets_ascend(runs: tuple[range, ...]) -> None:
+    """Where they do not, or lie where no stream comes to, nobody has recorded them."""
+    with pytest.raises(LogDamagedError, match="Offsets: they"):
+        Codec().decode(Codec().encode(Offsets(runs)))

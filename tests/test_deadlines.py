@@ -47,3 +47,14 @@ def test_looking_forgets_what_is_outdated() -> None:
     assert deadlines.due(5.0) == ["ann"]
     assert len(deadlines) == 1
     assert deadlines.due(5.0) == ["ann"]
+
+
+def test_a_deadline_that_is_not_there_can_be_taken_away() -> None:
+    """Also of a stream that never had one; that of another stays."""
+    deadlines = Deadlines()
+    deadlines.set("ann", 1.0)
+    deadlines.set("bob", None)
+    assert deadlines.due(5.0) == ["ann"]
+    for _ in range(2):
+        deadlines.set("ann", None)
+        assert deadlines.due(5.0) == []

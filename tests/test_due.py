@@ -12,6 +12,7 @@ from hypothesis import given
 from statemachine import BufferConfig, InvalidArgumentError
 from statemachine.due import (
     AT_ONCE,
+    MOST_SECONDS,
     NOT_AS_IT_IS,
     Age,
     AllOf,
@@ -225,3 +226,29 @@ def test_what_arrived_nobody_knows_when_is_asked_for_as_it_is() -> None:
     """An arrival of long ago is no time to count from: what is not due by age is not due at no time at all."""
     ask = remembering(Count(3))
     assert ask(Window(1, AT_ONCE), 1, AT_ONCE) == (1, NOT_AS_IT_IS)
+
+
+def test_a_window_with_another_count_is_otherwise_the_same() -> None:
+    """Its arrival and its measurements' own times are asked for as before."""
+    window = Window(3, 1.0, lambda timestamp_of: 2.0).with_count(5)
+    assert (window.count, window.arrived_at) == (5, 1.0)
+    assert window.oldest is not None
+    assert window.oldest(own) == 2.0
+
+
+def test_a_policy_of_none_is_named() -> None:
+    """The error says which one it was."""
+    with pytest.raises(InvalidArgumentError, match=r"^AnyOf needs at least one policy$"):
+        AnyOf()
+
+
+def test_the_longest_age_that_may_be() -> None:
+    """As long as any other number of seconds, and no longer."""
+    assert Age(MOST_SECONDS).seconds == MOST_SECONDS
+    with pytest.raises(InvalidArgumentError, match="seconds"):
+        Age(inf)
+
+
+def test_what_is_due_already_has_all_its_room() -> None:
+    """Its room is cut short only where one more measurement would make it due."""
+    assert room_and_due(AnyOf(Age(10), Count(5)), Window(3, arrived_at=0.0), 10, now=10.0) == (10, AT_ONCE)

@@ -408,3 +408,84 @@ def test_on_an_event_loop(path: str, application: sqlite3.Connection) -> None:
 
     assert asyncio.run(main()) == (True, "idle", 3, 6)
     assert results(application) == [6]
+
+
+REFUSED = {
+    "cyd, who is unknown": UnknownUserError,
+    "bob, whose first measurement it cannot see": StaleSnapshotError,
+    "ann, whose lease is over": StaleSnapshotError,
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_in_a_transaction_says_what_and_whom_it_concerns(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection, clock: Clock, case: str
+) -> None:
+    """As outside of one: who reads the error knows which user's it was, and what was wrong."""
+    begun(buffer)
+    application.execute("BEGIN")
+    assert results(application) == []
+    buffer.add_measurement("bob", 1)
+    clock.now += 300
+    user_id = case[:3]
+    with pytest.raises(REFUSED[case]) as refused:
+        buffer.complete_replay(user_id, connection=application)
+    assert refused.value.user_id == user_id
+    assert str(refused.value).startswith(f"user '{user_id}': ")
+    assert not str(refused.value).endswith("None")
+
+
+def test_who_watches_learns_of_it_at_the_next_touch(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged when its user is looked at next, and not only with the next metrics."""
+    frozen = begun(buffer)
+    application.execute("BEGIN IMMEDIATE")
+    frozen.complete(connection=application)
+    application.commit()
+    with caplog.at_level("INFO", "holdover"):
+        buffer.state("ann")
+    assert caplog.messages == ["user 'ann': ReplayCompleted, version 1"]
+
+
+def test_a_completion_that_was_committed_leaves_no_rollback(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection
+) -> None:
+    """The rollback of its own that a manager has registered for it is forgotten, as after any completion."""
+    frozen = begun(buffer)
+    buffer._rollbacks.register("ann", frozen.version, lambda *about: None)
+    application.execute("BEGIN IMMEDIATE")
+    frozen.complete(connection=application)
+    application.commit()
+    buffer.state("ann")
+    assert not buffer._rollbacks.needed("ann", frozen.version)
+
+
+def test_a_completion_is_no_add(path: str, application: sqlite3.Connection, clock: Clock) -> None:
+    """Who completes has added nothing, so it makes room for others before who has added since."""
+    config = BufferConfig(max_measurements=3, max_total_measurements=4)
+    with ReplayBuffer[int](SqliteLog(path, durability="off"), config, clock=clock) as buffer:
+        buffer.add_measurement("ann", 1)
+        frozen = begun(buffer)
+        buffer.add_measurement("ann", 2)
+        buffer.add_measurement("bob", 1)
+        application.execute("BEGIN IMMEDIATE")
+        frozen.complete(connection=application)
+        application.commit()
+        buffer.add_measurements("cyd", [1, 2, 3])
+        assert (buffer.measurements("ann"), buffer.measurements("bob")) == ([], [1])
+
+
+def test_a_rolled_back_completion_is_not_taken_for_an_earlier_one(
+    buffer: ReplayBuffer[int], application: sqlite3.Connection
+) -> None:
+    """Also where what is older has been pruned: only the one that was committed is counted."""
+    begun(buffer).complete()
+    buffer.prune()
+    buffer.add_measurement("ann", 4)
+    frozen = begun(buffer)
+    application.execute("BEGIN IMMEDIATE")
+    frozen.complete(connection=application)
+    application.rollback()
+    frozen.abort()
+    assert buffer.metrics().completed == 1

@@ -332,3 +332,22 @@ def test_an_event_tells_its_trigger() -> None:
     """The trigger that an event records is found from the event alone; a stranger records none."""
     assert DOOR.trigger(Opened()) == "open_door"
     assert DOOR.trigger(Unheard()) is None
+
+
+def test_recorded_events_are_folded_as_bare_ones() -> None:
+    """As they come from a log."""
+    assert DOOR.fold([Recorded(0, Opened())]) == DOOR.fold([Opened()]) == "open"
+
+
+def test_a_refused_declaration_is_named() -> None:
+    """Who declares several knows which one is meant."""
+    with pytest.raises(DeclarationError, match=r"^lifecycle 'door': state 'gone' is used but not declared"):
+        evolve(DOOR, states=("closed", "open"))
+    with pytest.raises(DeclarationError, match=r"^lifecycle 'door': trigger 'open_door' has two targets"):
+        evolve(DOOR, transitions=(OPEN, Transition("closed", "open_door", Opened, "gone"), CLOSE, REMOVE))
+
+
+def test_the_machine_begins_where_the_lifecycle_does() -> None:
+    """It has the declared states and no other."""
+    machine = DOOR.machine()
+    assert (machine.initial, set(machine.states)) == ("closed", set(DOOR.states))

@@ -4,7 +4,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from managing import PATIENCE, Rig, Stuck, Watched, running
+from managing import PATIENCE, FakePool, FakeRun, Kept, Rig, Stuck, Watched, running
 
 from events import LeaseRenewed, MemoryLog
 from statemachine import BufferConfig, StaleSnapshotError, due
@@ -137,3 +137,22 @@ def test_a_renewal_that_fails_is_not_the_end() -> None:
 
     rig = Rig(replay, "ann", kind=Away)
     assert [result.ok for result in rig.manager.replay_ready()] == [True]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_look_is_at_the_managers_own_replays_unless_told(others: bool) -> None:
+    """A pass looks after those of its threads only; a manager that is started also after the callers' own."""
+    kept = Kept()
+    own, callers = kept.keep(FakeRun("ann"), kept.pool), kept.keep(FakeRun("bob"), None)
+    stranger = kept.keep(FakeRun("cid"), FakePool())
+    assert kept.look(**{"others": True} if others else {}) == []
+    assert (own.renewed, callers.renewed, stranger.renewed) == ([100.0], [100.0] if others else [], [])
+
+
+def test_a_broken_clock_is_logged_with_the_time_of_the_next_look(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is renewed or abandoned by a clock that is out of its mind."""
+    kept = Kept(max_replay_time=0)
+    run = kept.keep(FakeRun(), kept.pool)
+    kept.clock.now = float("nan")
+    assert (kept.look(), run.renewed) == ([], [])
+    assert caplog.messages == ["the clock failed; the next look at the replays is in 0.5 s"]

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 from managing import PATIENCE, Rig, Watched, fail
 
 from events import MemoryLog
-from statemachine import Backoff, BufferConfig, UserParkedError, due
+from statemachine import Backoff, BufferConfig, StaleSnapshotError, UserParkedError, due
 
 
 def test_a_failed_replay_waits_for_its_back_off_and_not_for_the_next_add() -> None:
@@ -171,3 +172,15 @@ def test_failing_users_are_no_hot_loop() -> None:
         assert rig.buffer.asked.acquire(timeout=PATIENCE)
     assert rig.buffer.times_asked <= 1 + 5
     assert [rig.buffer.state(user).attempts for user in "abcde"] == [1] * 5
+
+
+def test_what_failed_long_ago_puts_nobody_off() -> None:
+    """Where a later replay has failed since, it is that one's time that counts."""
+    rig = Rig(fail, "ann")
+    first = rig.manager.replay_user("ann")
+    second = rig.manager.replay_user("ann")
+    rig.clock.now += 5
+    assert rig.manager._settling.settle(evolve(first, retry_at=None)).retry_at is None
+    with pytest.raises(StaleSnapshotError):
+        rig.manager._settling.put_off("ann", first.version, attempts=1)
+    assert rig.buffer.state("ann").retry_at == second.retry_at

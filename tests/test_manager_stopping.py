@@ -1,10 +1,12 @@
 """`ReplayManager.stop`: a graceful drain, from wherever it is called, and no thread left behind."""
 
+from math import inf
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from managing import PATIENCE, Rig, Stuck, ended, fail, running
+from managing import PATIENCE, FakePool, FakeRun, Kept, Rig, Stuck, ended, fail, running
 
 from statemachine import InvalidArgumentError
 
@@ -198,3 +200,48 @@ def test_the_shortest_timeout_asked_counts() -> None:
     service.stop(0)
     assert service._end < end
     assert ended(*running())
+
+
+@pytest.mark.parametrize(
+    ("end", "waits"),
+    [(inf, [0.5, 0.5]), (10.25, [0.25, 0.25]), (10.0, [0.0, 0.0]), (9.0, [0.0, 0.0])],
+    ids=["no end", "soon", "now", "over"],
+)
+def test_a_drain_waits_no_longer_than_it_may(end: float, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From look to look, or to the end; at the end, what goes on is abandoned, and its thread counted on no more."""
+    monkeypatch.setattr("statemachine._keeper.time", SimpleNamespace(monotonic=lambda: 10.0))
+    kept = Kept(False, True)
+    ann, bob = kept.keep(FakeRun("ann"), kept.pool), kept.keep(FakeRun("bob"), kept.pool)
+    kept.keep(FakeRun("cid"), None)
+    kept.keep(FakeRun("dan"), FakePool())
+    over = end <= 10.0
+    assert kept.drain(lambda: end) == (["ann", "bob"] if over else [])
+    assert kept.pool.timeouts == waits
+    assert kept.pool.retired == ([ann.thread, bob.thread] if over else [])
+    assert (ann.renewed, bob.renewed) == (([], []) if over else ([100.0], [100.0]))
+    assert kept.keeper.has("cid")
+    assert kept.keeper.has("dan")
+
+
+def test_a_drain_tells_all_that_were_abandoned_by_its_looks() -> None:
+    """Each look may abandon some; none of them is forgotten for the next."""
+    kept = Kept(False, False, False, True, max_replay_time=50)
+    for number, user in enumerate(("ann", "bob")):
+        kept.keep(FakeRun(user, begun_at=50.0 + number), kept.pool)
+    look = kept.keeper.look
+
+    def later(pool: Any) -> Any:
+        results = look(pool)
+        kept.clock.now += 1
+        return results
+
+    kept.keeper.look = later  # type: ignore[assignment, method-assign]
+    assert kept.drain() == ["ann", "bob"]
+
+
+def test_a_replay_that_ends_while_it_is_abandoned_is_abandoned() -> None:
+    """Its thread may let go of it at any moment."""
+    kept = Kept(max_replay_time=0)
+    kept.keep(FakeRun(), kept.pool).on_abandon = lambda: kept.let_go("ann")
+    assert kept.look() == ["ann"]
+    assert not kept.keeper.has("ann")

@@ -15,6 +15,7 @@ from events import (
     Offsets,
     Recorded,
     ReplayCompleted,
+    Tail,
     TruncatedError,
 )
 from events._memory import CHUNK
@@ -148,3 +149,132 @@ def test_the_model_of_the_suite_knows_every_way_to_add(ignored: bool) -> None:
     model.both_hold_the_same()
     assert stream["ann"].start == len(stream["ann"].events) == (5 if ignored else 7)
     model.teardown()
+
+
+def overtaken(log: MemoryLog[int]) -> None:
+    reading = log.read("ann", 2 * CHUNK)
+    next(reading)
+    log.truncate("ann", 4 * CHUNK, None)
+    list(reading)
+
+
+GONE = {
+    "a read": (lambda log: list(log.read("ann", 1)), 1, 2 * CHUNK),
+    "a read that was overtaken": (overtaken, 3 * CHUNK, 4 * CHUNK),
+    "controls": (lambda log: list(log.controls("ann", 1)), 1, 2 * CHUNK),
+    "measurements": (lambda log: log.measurements("ann", range(1, 3)), 1, 2 * CHUNK),
+}
+
+
+@pytest.mark.parametrize("asked", GONE)
+def test_who_asks_for_what_was_truncated_is_told_of_what_and_whose(asked: str) -> None:
+    """The error says the stream, the offset that is gone, and the first that is there."""
+    log = MemoryLog[int]()
+    log.append("ann", [MeasurementAdded(0)] * 5 * CHUNK, expected_head=0)
+    log.truncate("ann", 2 * CHUNK, None)
+    ask, offset, start = GONE[asked]
+    with pytest.raises(TruncatedError) as told:
+        ask(log)
+    assert (told.value.stream, told.value.offset, told.value.start) == ("ann", offset, start)
+
+
+def test_controls_that_are_overtaken_by_truncation_end_in_an_error() -> None:
+    """Truncated between finding out where they end and reading them: the error says of what and whose."""
+
+    class Overtaken(MemoryLog[int]):
+        def _bound(self, stream: str, start: int, stop: int | None) -> int:
+            bound = super()._bound(stream, start, stop)
+            self.truncate(stream, 2, None)
+            return bound
+
+    log = Overtaken()
+    log.append("ann", [ReplayCompleted(number) for number in range(3)], expected_head=0)
+    with pytest.raises(TruncatedError) as told:
+        list(log.controls("ann", 1))
+    assert (told.value.stream, told.value.offset, told.value.start) == ("ann", 1, 2)
+
+
+def test_what_is_not_there_yet_cannot_be_truncated() -> None:
+    """The error says whose it is and how far was asked."""
+    log = MemoryLog[int]()
+    log.append("ann", [MeasurementAdded(0)], expected_head=0)
+    with pytest.raises(ValueError, match="stream 'ann': cannot truncate before 2, which is above the head"):
+        log.truncate("ann", 2, None)
+
+
+def test_a_tail_that_was_just_made_allows_nothing() -> None:
+    """It is empty, nothing was granted, nobody issued that, it is never due, and it has no checkpoint."""
+    tail = Tail[int]()
+    assert tail.add(1, clock) is None
+    assert (tail.items, tail.marks, tail.start, tail.granted_from) == ([], [], 0, 0)
+    assert (tail.full_at, tail.opens_to, tail.evicts_to) == (0, 0, 0)
+    for none in ("until", "issuer", "arrived_at", "due_at", "due_after", "eviction", "checkpoint", "checkpoint_at"):
+        assert getattr(tail, none) is None, none
+    assert tail.shelved is False
+    assert tail.trim_at == sys.maxsize
+
+
+def test_who_issued_a_grant_adds_within_it() -> None:
+    """Nobody else does: their adds are to be decided."""
+    log = MemoryLog[int]()
+    log.append("ann", [MeasurementAdded(0)], expected_head=0, grant=Grant(room=2, issuer="me"))
+    assert log.add("ann", 1, clock, "you") is None
+    assert log.add("ann", 1, clock) is None
+    assert log.add("ann", 1, clock, "me") == 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+@pytest.mark.parametrize("notes", [False, True])
+@pytest.mark.parametrize("renewed", [False, True])
+def test_a_grant_counts_from_the_head_also_where_all_was_truncated(room: int, notes: bool, renewed: bool) -> None:
+    """As many are added as there is room for, and the arrival of the first is noted where it is to be."""
+    log = MemoryLog[int]()
+    grant = Grant(room=room, notes_arrival=notes)
+    log.append("ann", [MeasurementAdded(0)], expected_head=0, grant=grant)
+    log.truncate("ann", 1, None)
+    if renewed:
+        log.append("ann", [], expected_head=1, grant=grant)
+    assert [log.add("ann", 1, lambda: 7.0) for _ in range(3)] == [1, 2, 3][:room] + [None] * (3 - room)
+    position = log.position("ann")
+    assert position is not None
+    assert position.arrived_at == (7.0 if notes and room else None)
+
+
+@pytest.mark.parametrize(
+    ("head", "adds", "starts"),
+    [(1, 65, [0] * 65), (65, 130, [0] * 64 + [65] * 65 + [195])],
+    ids=["none of them comes next", "the first of them comes next"],
+)
+def test_what_was_added_under_a_grant_is_cut_off_once_it_is_evicted(head: int, adds: int, starts: list[int]) -> None:
+    """After each 128 slots, where the next victim is one of them, or later: up to that victim."""
+    log = MemoryLog[int]()
+    log.append("ann", [MeasurementAdded(0)] * head, expected_head=0)
+    victims = Offsets((range(head), range(head, head + 2 * (adds - head + (head > 1)), 2)))
+    log.append("ann", [], expected_head=head, grant=Grant(victims=victims, checkpoint_at=str))
+    assert starts == [log.add("ann", 1, clock) is not None and log.tails["ann"].start for _ in range(adds)]
+
+
+def test_truncation_does_not_put_off_what_is_cut_off_by_itself() -> None:
+    """Nor does it hasten it: it comes at the same offset."""
+    log, truncated = MemoryLog[int](), MemoryLog[int]()
+    for each in (log, truncated):
+        each.append("ann", [MeasurementAdded(0)] * 2, expected_head=0)
+        victims = Offsets((range(2), range(2, 600, 2)))
+        each.append("ann", [], expected_head=2, grant=Grant(victims=victims, checkpoint_at=str))
+        for _ in range(10):
+            each.add("ann", 1, clock)
+    truncated.truncate("ann", 12, None)
+    cut = [[each.add("ann", 1, clock) and each.tails["ann"].start for each in (log, truncated)] for _ in range(200)]
+    assert [before or 12 for before, _ in cut] == [after for _, after in cut]
+    assert cut[-1][0] > 200
+
+
+def test_a_grant_that_ended_where_the_log_begins_has_left_nothing() -> None:
+    """Its evictions were all truncated; only what came after it is still marked."""
+    log = MemoryLog[int]()
+    log.append("ann", [MeasurementAdded(0)] * 3, expected_head=0, grant=Grant(victims=Offsets((range(3),))))
+    log.add("ann", 1, clock)
+    log.append("ann", [ReplayCompleted(1)], expected_head=5)
+    log.truncate("ann", 5, None)
+    assert [recorded.offset for recorded in log.controls("ann", 5)] == [5]
+    assert len(log.tails["ann"].marks) == 1

@@ -360,3 +360,70 @@ def test_its_benchmark_has_a_figure_for_each_claim() -> None:
     assert [row.what.split()[0].strip(",") for row in rows] == ["add", "begin", "metrics()", "metrics()"]
     assert rows[0].most_ratio == 1.05
     assert all(row.holdover > 0 for row in rows)
+
+
+SUMS = ("added", "replayed", "evicted", "cleared", "live", "pending")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_sums_are_those_of_all_users(known: bool) -> None:
+    """Whatever phase they are in, and whether this buffer has recorded it or finds it on the log."""
+
+    def fails(user_id: str, version: int, reason: str) -> None:
+        raise OSError("away")
+
+    config = BufferConfig(max_measurements=3, pending_factor=1)
+    buffer: ReplayBuffer[int] = ReplayBuffer(MemoryLog(), config, on_abort=fails)
+    users = [kind + number for number in "12" for kind in ("idle", "cleared", "replaying", "snapshotting", "aborting")]
+    for user_id in users:
+        for number in range(9):
+            buffer.add_measurement(user_id, number)
+        if user_id.startswith("cleared"):
+            buffer.clear_buffer(user_id)
+        if user_id[:-1] in ("replaying", "snapshotting", "aborting"):
+            with buffer.snapshot(user_id):
+                buffer.add_measurement(user_id, 9)
+            buffer.begin_snapshot(user_id)
+        if user_id.startswith("replaying"):
+            buffer.finalize_snapshot(user_id)
+        for number in range(8):
+            buffer.add_measurement(user_id, number)
+        if user_id.startswith("aborting"):
+            with pytest.raises(RollbackError):
+                buffer.abort_snapshot(user_id)
+            buffer.add_measurement(user_id, 8)
+    metrics = (buffer if known else ReplayBuffer(buffer._log, config)).metrics()
+    states = [buffer.state(user_id) for user_id in users]
+    expected = {name: sum(getattr(state, name) for state in states) for name in SUMS}
+    assert {name: getattr(metrics, name) for name in SUMS} == expected
+    assert {type(getattr(metrics, name)) for name in SUMS} == {int}
+    assert all(expected.values())
+    assert (metrics.users, metrics.in_progress, metrics.aborting) == (10, 4, 2)
+
+
+def test_sums_of_what_is_truncated_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay that completes while they are added up: the user is counted as it is then."""
+    buffer: ReplayBuffer[int] = ReplayBuffer()
+    buffer.add_measurements("ann", [1, 2, 3])
+    frozen = begun(buffer)
+    other: ReplayBuffer[int] = ReplayBuffer(buffer._log)
+    state_at = other._journal.state_at
+
+    def overtaken(user_id: str, head: int) -> Any:
+        monkeypatch.undo()
+        frozen.complete()
+        buffer.add_measurement("ann", 4)
+        return state_at(user_id, head)
+
+    monkeypatch.setattr(other._journal, "state_at", overtaken)
+    metrics = other.metrics()
+    assert (metrics.added, metrics.replayed, metrics.live) == (4, 3, 1)
+
+
+def test_adds_that_evict_nothing_are_all_counted() -> None:
+    """Also those that were taken within the room that the latest decision had left."""
+    buffer: ReplayBuffer[int] = ReplayBuffer()
+    for number in range(4):
+        buffer.add_measurement("ann", number)
+    metrics = buffer.metrics()
+    assert (metrics.added, metrics.live, metrics.evicted) == (4, 4, 0)

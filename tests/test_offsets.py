@@ -51,9 +51,9 @@ def test_equal_offsets_are_equal_however_they_are_cut(
 
 
 def test_offsets_equal_nothing_else_and_have_no_hash() -> None:
-    """They are not the list or the range they look like; and two cuts of the same must not differ in a set."""
+    """They are not the list or range they look like, nor others; and two cuts of the same must not differ in a set."""
     offsets = Offsets((range(3),))
-    for other in (range(3), [0, 1, 2], None):
+    for other in (range(3), [0, 1, 2], None, Offsets((range(2),)), Offsets((range(4),))):
         assert offsets != other
     with pytest.raises(TypeError):
         hash(offsets)

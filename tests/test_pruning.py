@@ -11,6 +11,7 @@ from conftest import Clock
 
 from events import MemoryLog, SqliteLog, TruncatedError
 from statemachine import BufferConfig, InvalidArgumentError, ReplayBuffer, StaleSnapshotError, TruncatedHistoryError
+from statemachine.due import MOST_SECONDS
 
 
 @pytest.fixture
@@ -121,3 +122,9 @@ def test_a_log_in_memory_is_pruned_without_a_time() -> None:
         buffer.prune(before=0)
     assert buffer.prune() == 1
     assert buffer.measurements("ann") == [2, 3]
+
+
+def test_any_time_that_is_a_number_may_be_named(buffer: ReplayBuffer[Any]) -> None:
+    """The largest that is taken for a time at all is one."""
+    replayed(buffer, "ann", 1)
+    assert (buffer.prune(before=-MOST_SECONDS), buffer.prune(before=MOST_SECONDS)) == (0, 4)

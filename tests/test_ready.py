@@ -302,3 +302,17 @@ def test_who_was_looked_at_too_early_after_a_restart_is_found_in_time(clock: Clo
     assert ready(again) == []
     clock.now += 60
     assert ready(again) == ["ann"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_times_of_one_measurement(clock: Clock, first: int) -> None:
+    """A policy may look at each measurement in two ways, and neither answer is taken for the other."""
+    times = [lambda pair: pair[0], lambda pair: pair[1]]
+    policy = due.Age(50, timestamp_of=times[first]) & due.Age(50, timestamp_of=times[1 - first])
+    buffer: Any = made(clock, policy)
+    buffer.add_measurement("ann", (50.0, 100.0))
+    assert ready(buffer) == []
+    clock.now = 149.0
+    assert ready(buffer) == []
+    clock.now = 150.0
+    assert ready(buffer) == ["ann"]

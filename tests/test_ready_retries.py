@@ -19,6 +19,7 @@ from statemachine import (
     UserParkedError,
     due,
 )
+from statemachine.due import MOST_SECONDS
 
 
 @pytest.mark.parametrize("looked", [False, True])
@@ -144,3 +145,41 @@ def test_nothing_is_asked_of_a_closed_buffer(clock: Clock) -> None:
     for call in (buffer.ready, buffer.parked):
         with pytest.raises(BufferClosedError):
             call()
+
+
+def test_a_claim_is_for_two_seconds(clock: Clock) -> None:
+    """So long nobody else is given the users that a worker has been given."""
+
+    class Claiming(MemoryLog[int]):
+        def claim(self, now: float, until: float, most: int) -> list[str]:
+            claims.append((now, until, most))
+            return super().claim(now, until, most)
+
+    claims: list[tuple[float, float, int]] = []
+    buffer = made(clock, due.Count(1), Claiming())
+    buffer.add_measurement("ann", 1)
+    assert buffer._claimed(3) == ["ann"]
+    assert claims == [(100.0, 102.0, 3)]
+
+
+def test_what_a_retry_may_name(clock: Clock) -> None:
+    """Any time that is a number, however late; the version of a snapshot must be a whole number."""
+    buffer = made(clock)
+    buffer.add_measurement("ann", 1)
+    failed(buffer, "ann")
+    for retry_at in (-MOST_SECONDS, MOST_SECONDS):
+        buffer.schedule_retry("ann", retry_at)
+        assert buffer.state("ann").retry_at == retry_at
+    for version in (True, "1", 1.0):
+        with pytest.raises(InvalidArgumentError, match="a version must be a whole number"):
+            buffer.schedule_retry("ann", 1.0, version)  # type: ignore[arg-type]
+
+
+def test_no_reason_needs_to_be_given(clock: Clock) -> None:
+    """Who is parked without one has none; he is counted among the parked."""
+    buffer = made(clock)
+    for user in ("ann", "bob"):
+        buffer.add_measurement(user, 1)
+        buffer.park(user)
+    assert buffer.state("ann").reason == ""
+    assert buffer.metrics().parked == 2

@@ -71,3 +71,39 @@ def test_an_interval_is_a_positive_number(interval: Any) -> None:
     """An interval that makes no sense is refused at once, not in the thread."""
     with pytest.raises(InvalidArgumentError, match="interval must be a positive number of seconds"):
         Reaper(ReplayBuffer(), interval)
+
+
+class Ticks:
+    """Stands for the stop of a reaper: so many sweeps pass, each at once, before it is asked for."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.waited = times, list[float]()
+
+    def wait(self, timeout: float) -> bool:
+        self.waited.append(timeout)
+        return len(self.waited) >= self.times
+
+
+def test_sweeps_are_counted_from_none() -> None:
+    """One each, a second apart unless told; a reaper that was never started has none, no error, and can be stopped."""
+    reaper = Reaper(ReplayBuffer())
+    reaper.stop()
+    assert (reaper.sweeps, reaper.error) == (0, None)
+    stop = Ticks(3)
+    reaper._run(stop)  # type: ignore[arg-type]
+    assert (reaper.sweeps, stop.waited) == (3, [1.0, 1.0, 1.0])
+
+
+def test_a_sweep_that_fails_is_logged_with_the_time_of_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    """With what it raised."""
+    buffer: ReplayBuffer[int] = ReplayBuffer()
+    buffer.close()
+    Reaper(buffer, 0.25)._run(Ticks(1))  # type: ignore[arg-type]
+    assert caplog.messages == ["the sweep failed; the next one follows in 0.25 s"]
+    assert caplog.records[0].exc_info is not None
+
+
+def test_it_does_not_keep_the_process_from_ending() -> None:
+    """Who forgets to stop it need not kill the process."""
+    with Reaper(ReplayBuffer(), 1000):
+        assert [thread.daemon for thread in running()] == [True]

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import MeasurementsEvicted, MemoryLog
-from statemachine import BufferConfig, BufferFullError, EvictHookError, InvalidArgumentError, ReplayBuffer
+from statemachine import (
+    BufferConfig,
+    BufferFullError,
+    EvictHookError,
+    InvalidArgumentError,
+    ReplayBuffer,
+    RollbackError,
+)
 
 SMALL = BufferConfig(max_measurements=3, pending_factor=1, max_total_measurements=6)
 REJECTING = BufferConfig(max_measurements=3, max_total_measurements=6, on_overflow="reject")
@@ -321,3 +328,107 @@ def test_what_an_add_evicts_of_others_and_of_its_own_is_handed_over() -> None:
     buffer.add_measurements("cyd", [22, 23, 24])
     assert archive == [0, 20, 21]
     assert contents(buffer) == {"ann": [1], "bob": [10, 11], "cyd": [22, 23, 24]}
+
+
+def granted_from(buffer: ReplayBuffer[int], user_id: str) -> int:
+    position = buffer._log.position(user_id)
+    assert position is not None
+    return position.granted_from
+
+
+def test_who_adds_without_a_decision_has_added_too() -> None:
+    """An add within both bounds needs no decision, and yet its user is the last to make room for others."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(MemoryLog(), SMALL)
+    for user_id in ("ann", "bob", "cyd"):
+        buffer.add_measurement(user_id, 1)
+    decided = granted_from(buffer, "ann")
+    buffer.add_measurement("ann", 2)
+    assert granted_from(buffer, "ann") == decided
+    buffer.add_measurements("dan", [1, 2, 3])
+    assert contents(buffer) == {"ann": [1, 2], "bob": [], "cyd": [1], "dan": [1, 2, 3]}
+
+
+def test_who_adds_makes_room_last() -> None:
+    """Where everybody else's are frozen, an add costs its own user's oldest."""
+    buffer = filled()
+    for user_id in ("bob", "cyd"):
+        buffer.begin_snapshot(user_id)
+    buffer.add_measurement("ann", 2)
+    assert contents(buffer) == {"ann": [1, 2], "bob": [10, 11], "cyd": [20, 21]}
+
+
+def test_whose_first_measurement_came_first_makes_room_first(clock: Clock) -> None:
+    """Among what a log holds already it is the time that counts, not the name; an unknown time is before all others."""
+    log = MemoryLog[int](keep_history=True)
+    for user_id, now in (("eve", None), ("dan", 0.25), ("ann", 0.75), ("bob", 0.5), ("cyd", None)):
+        clock.now = now  # type: ignore[assignment]
+        ReplayBuffer(log, clock=clock).add_measurement(user_id, 1)
+    clock.now = 100.0
+    config = BufferConfig(max_measurements=3, max_total_measurements=5)
+    buffer: ReplayBuffer[int] = ReplayBuffer(log, config, clock=clock)
+    buffer.add_measurements("fay", [1, 2, 3])
+    assert {user_id for user_id in buffer.users() if not buffer.size(user_id)} == {"cyd", "dan", "eve"}
+    buffer.add_measurement("gus", 1)
+    assert buffer.size("bob") == 0
+
+
+def test_who_has_nothing_is_not_kept_in_mind() -> None:
+    """Else a million users who came once would be looked at whenever there is to be room."""
+    buffer = filled()
+    buffer.clear_buffer("ann")
+    shared = buffer._journal.shared
+    assert shared is not None
+    assert list(shared._users) == ["bob", "cyd"]
+
+
+def test_a_clear_of_what_another_buffer_has_added() -> None:
+    """It is cleared as any other, though it was never counted here."""
+    buffer = filled()
+    ReplayBuffer[int](buffer._log).add_measurement("eve", 1)
+    buffer.clear_buffer("eve")
+    assert buffer.size("eve") == 0
+
+
+def test_a_rejecting_buffer_beyond_both_bounds() -> None:
+    """It names the bound over all users, which somebody else has to make room within."""
+    buffer: ReplayBuffer[int] = ReplayBuffer(config=REJECTING)
+    buffer.add_measurements("bob", [1, 2, 3])
+    buffer.add_measurements("ann", [1, 2])
+    with pytest.raises(BufferFullError, match="all users together have 5 measurements and may have 6"):
+        buffer.add_measurements("ann", [3, 4])
+
+
+def test_an_overdue_snapshot_expires_before_its_user_adds(clock: Clock) -> None:
+    """As without the bound over all users: what is added then was never pending."""
+    buffer = filled(clock=clock)
+    buffer.begin_snapshot("ann")
+    clock.now += 30
+    buffer.clear_buffer("bob")
+    buffer.add_measurement("ann", 2)
+    kinds = [type(recorded.event).__name__ for recorded in buffer.events("ann", 2)]
+    assert kinds == ["SnapshotBegun", "SnapshotExpired", "AbortFinished", "MeasurementAdded"]
+
+
+def test_an_add_does_not_try_a_failed_rollback_again() -> None:
+    """That is the sweep's affair: an add costs no call of the application's rollback."""
+    calls: list[int] = []
+
+    def fails(user_id: str, version: int, reason: str) -> None:
+        calls.append(version)
+        raise OSError("away")
+
+    buffer = filled(on_abort=fails)
+    buffer.clear_buffer("bob")
+    buffer.begin_snapshot("ann")
+    with pytest.raises(RollbackError):
+        buffer.abort_snapshot("ann")
+    buffer.add_measurement("ann", 2)
+    assert (calls, buffer.size("ann")) == ([1], 3)
+
+
+def test_the_arrival_of_a_batch_beyond_both_bounds(clock: Clock) -> None:
+    """It is known when they came, though some of them and some of others had to go at once."""
+    buffer = filled(clock=clock)
+    clock.now += 7
+    buffer.add_measurements("dan", range(5))
+    assert (buffer.measurements("dan"), buffer.state("dan").arrived_at) == ([2, 3, 4], 107.0)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from events import MemoryLog
-from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
+from events import AbortBegun, MemoryLog
+from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer, StaleSnapshotError
 
 
 def frozen_of(count: int, evicted: int = 0) -> tuple[FrozenSnapshot[int], list[int]]:
@@ -77,3 +77,27 @@ def test_beginning_and_finalizing_copies_no_measurement() -> None:
     assert len(frozen) == 100_000
     assert frozen[99_999] == 99_999
     assert asked == [range(99_999, 100_000)]
+
+
+def test_it_says_how_it_was_settled() -> None:
+    """Completed or aborted, and nothing before; an abort needs no reason."""
+    buffer: ReplayBuffer[int] = ReplayBuffer()
+    buffer.add_measurement("ann", 1)
+    for settle, settled in ((FrozenSnapshot.abort, "aborted"), (FrozenSnapshot.complete, "completed")):
+        frozen = buffer.finalize_snapshot("ann", buffer.begin_snapshot("ann"))
+        assert frozen.settled == ""
+        settle(frozen)
+        assert frozen.settled == settled
+        reasons = [each.event.reason for each in buffer.events("ann") if isinstance(each.event, AbortBegun)]
+        assert reasons == [""] * (settled == "aborted")
+
+
+def test_what_cannot_be_read_any_more_says_whose_it_was() -> None:
+    """Who reads the error of one replay among thousands knows whom it concerns."""
+    buffer: ReplayBuffer[int] = ReplayBuffer()
+    buffer.add_measurement("ann", 1)
+    frozen = buffer.finalize_snapshot("ann", buffer.begin_snapshot("ann"))
+    frozen.complete()
+    with pytest.raises(StaleSnapshotError, match=r"^user 'ann': snapshot 1 is over") as refused:
+        list(frozen)
+    assert refused.value.user_id == "ann"

@@ -16,8 +16,12 @@ import pytest
 from enduring import checked_error
 from tried import LONG, SEED, tried
 
-from events import LogDamagedError, LogError, SqliteLog
+from events import LogDamagedError, LogError, Offsets, SqliteLog
+from events._codec import Codec
+from events._sqlite._adding import Add
+from events._sqlite._rows import Stream
 from statemachine import BufferConfig, ReplayBuffer, ReplayBufferError, due
+from statemachine._kept import KEPT
 
 USERS = ("ann", "bob", "cyd", "dan", "eve ü", "fay")
 CONFIG = BufferConfig(max_measurements=6, due=due.Count(3))
@@ -414,3 +418,41 @@ def test_a_checkpoint_that_is_missing_where_history_was_pruned_is_told(tmp_path:
     command = [sys.executable, "-c", LOST_CHECKPOINT, str(path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     assert str(path) in ended.stdout
+
+
+def forged(directory: Path, statement: str, *parameters: Any) -> Path:
+    """The file after the row of the second user was changed, and its checksum with it."""
+    path = damaged(directory, whole())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(f"UPDATE holdover_streams SET {statement} WHERE id = 2", parameters).rowcount
+        (*values, _checksum) = connection.execute("SELECT * FROM holdover_streams WHERE id = 2").fetchone()
+        connection.execute("UPDATE holdover_streams SET checksum = ? WHERE id = 2", (Stream(*values).checksum(),))
+    return path
+
+
+@pytest.mark.parametrize("edit", ["granted_from = 'x'", "checkpointed = x''", "start = -1", "revision = 1 << 62 | 1"])
+def test_a_column_holds_what_a_log_keeps_there(edit: str, tmp_path: Path) -> None:
+    """Whether its checksum fits or not."""
+    assert outcome(forged(tmp_path, edit)) == "refused"
+
+
+def test_a_name_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """Bytes stand only for a name that is no Unicode; these are for none."""
+    assert outcome(forged(tmp_path, "name = x'ff00'")) == "refused"
+
+
+def test_an_event_at_no_whole_offset_is_damage(tmp_path: Path) -> None:
+    """The head is one more than the highest offset, which has to be a number that one can count with."""
+    newest = '(SELECT max("offset") FROM holdover_events WHERE stream = 2)'
+    edit = f'UPDATE holdover_events SET "offset" = 9e999 WHERE stream = 2 AND "offset" = {newest}'
+    assert outcome(edited(tmp_path, edit)) == "refused"
+
+
+@pytest.mark.parametrize("victims", ["x", Offsets((range(3),))])
+def test_only_what_was_recorded_as_a_victim_is_evicted(victims: Any, tmp_path: Path) -> None:
+    """Where the victims are something else, or too few, nothing is added."""
+    evicts = "victims = ?, full_at = 0, opens_to = 0, until = NULL, issuer = x'', evicts_to = granted_from + 2000"
+    path = forged(tmp_path, evicts, Codec().encode(victims))
+    told = pytest.raises(LogDamagedError, match="what may be evicted of stream 'bob' is not what was recorded")
+    with closing(SqliteLog[Any](path, types=KEPT)) as log, told:
+        log._do(Add("bob", (b"1",), lambda: 0.0, b"", log._codec))

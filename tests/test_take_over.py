@@ -129,3 +129,14 @@ def test_on_an_event_loop_the_rollbacks_run_with_the_first_sweep(reopen: Reopen,
 
     asyncio.run(main())
     assert sorted(rolled_back) == ["ann", "bob", "cyd"]
+
+
+def test_on_an_event_loop_without_a_hook_they_are_idle_at_once(reopen: Reopen, clock: Clock) -> None:
+    """Where nothing has to run nobody waits for the first sweep."""
+    left(reopen, clock)
+
+    async def main() -> list[str]:
+        async with AsyncReplayBuffer[Any](reopen(), clock=clock, take_over=True) as buffer:
+            return [(await buffer.state(user_id)).phase for user_id in ("ann", "bob")]
+
+    assert asyncio.run(main()) == ["idle", "idle"]

@@ -5,13 +5,10 @@ from typing import Any
 
 from events._errors import ConflictError
 from events._log import Grant
-from events._sqlite._rows import Stream, checksum
+from events._sqlite._rows import MOST, Stream, checksum
 from events._sqlite._tasks import EVERY, Task, Writing, create, keep, real, set_due
 
 RECORD = 'INSERT INTO holdover_events (stream, "offset", kind, recorded_at, checksum, data) VALUES (?, ?, ?, ?, ?, ?)'
-
-MOST = 2**62
-"""An offset that no stream reaches, and that SQLite can keep."""
 
 EventRow = tuple[str | None, bytes]
 

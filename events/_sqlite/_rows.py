@@ -1,8 +1,8 @@
 """What stands in a row of the tables, and the checksum that proves it. Must not know connections or transactions."""
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, contains
+from typing import Any, get_args
 from zlib import crc32
 
 from attrs import define, field, fields
@@ -14,6 +14,9 @@ from events._offsets import Offsets
 
 SPREAD = 0x9E3779B1
 """An odd number that makes neighbouring streams' checksums begin far apart."""
+
+MOST = 2**62
+"""An offset that no stream reaches, and that SQLite can keep."""
 
 Fetch = Callable[..., list[tuple[Any, ...]]]
 
@@ -77,9 +80,15 @@ class Stream:
     _victims: Offsets | None = field(init=False, default=None)
 
     def victim(self, codec: Codec) -> int:
-        """The offset that an add which evicts does so from now."""
+        """The offset that an add which evicts does so from now.
+
+        Raises:
+            LogDamagedError: there is none.
+        """
         if self._victims is None:
             self._victims = codec.decode(self.victims)
+        if type(self._victims) is not Offsets or self.evicts_to > self.granted_from + 2 * len(self._victims):
+            raise LogDamagedError(f"what may be evicted of stream {self.name!r} is not what was recorded")
         return self._victims[(self.head - self.granted_from) // 2]
 
     def checksum(self) -> int:
@@ -88,7 +97,9 @@ class Stream:
 
 
 _NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name not in ("head", "_victims"))
+_KINDS = tuple(frozenset(get_args(one.type) or (one.type,)) for one in fields(Stream) if one.name in _NAMES)
 _kept = attrgetter(*_NAMES)
+_numbers = attrgetter(*(name for name, kinds in zip(_NAMES, _KINDS, strict=True) if kinds == {int}))
 _changing = attrgetter(*_NAMES[2:])
 _COLUMNS = ", ".join(_NAMES)
 _BARE = ", ".join(f"+{name}" for name in _NAMES)  # without declared types, for which an application may have converters
@@ -111,6 +122,8 @@ def find(fetch: Fetch, name: str, path: str) -> Stream | None:
         return None
     *row, head = rows[0]
     stream = _checked(row, path)
+    if type(head) is not int:
+        raise damaged(path, f"the newest event of stream {name!r} is at {head - 1!r:.40}, which is no offset")
     if name_of(stream.name) != name:
         raise damaged(path, f"stream {name!r} is listed under another name")
     if head < stream.granted_from:
@@ -133,6 +146,14 @@ def _checked(row: Sequence[Any], path: str) -> Stream:
     stream = Stream(*values)
     if stream.checksum() != found:
         raise damaged(path, f"what is kept about stream {stream.name!r} does not fit its checksum")
+    numbers = _numbers(stream)
+    if not all(map(contains, _KINDS, map(type, values))) or min(numbers) < 0 or max(numbers) > MOST:
+        raise damaged(path, f"what is kept about stream {stream.name!r} is not what a log keeps")
+    if type(stream.name) is bytes:
+        try:
+            name_of(stream.name)
+        except UnicodeDecodeError as error:
+            raise damaged(path, f"the name {stream.name!r:.80} is none ({error.reason})") from error
     return stream
 
 

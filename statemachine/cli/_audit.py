@@ -13,8 +13,9 @@ from rich.progress import Progress
 
 from events import LogError, Position, Recorded
 from statemachine._audit import Audit, audited
+from statemachine._known import known_state
 from statemachine.cli._command import BadInput, OneLineCommand, quoted
-from statemachine.cli._looking import Log, connected, known_state, looking, position, shown, state_at, steadily
+from statemachine.cli._looking import Log, connected, looking, position, shown, state_at, steadily
 from statemachine.cli._place import Place, log_place, schema_option
 from statemachine.cli._show import NUMBERS, console, note, plural, progress
 from statemachine.cli._stray import stray_rows
@@ -114,7 +115,7 @@ def _file(file: Path) -> tuple[list[str], list[str]]:
             found += [_text(words) for (words,) in connection.execute("PRAGMA integrity_check")]
             names = connection.execute("SELECT name FROM holdover_streams ORDER BY id").fetchall()
             users += [_text(name) for (name,) in names]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         found.append(str(error))
     return [" ".join(words.split()) for words in found if words != "ok"], users
 

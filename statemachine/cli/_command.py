@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from functools import reduce
 from importlib import import_module
@@ -37,6 +38,19 @@ def printable(text: str) -> str:
         ann\n
     """
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def written(value: Any, how: Callable[[Any], str] = repr) -> str:
+    """A measurement, or a time as it was given; a number of thousands of digits is not written out.
+
+    Example:
+        >>> written(81.5), written(10**5000)
+        ('81.5', '(int, too large to be shown)')
+    """
+    try:
+        return how(value)
+    except ValueError:
+        return f"({type(value).__name__}, too large to be shown)"
 
 
 def described(error: BaseException) -> str:

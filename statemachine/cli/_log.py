@@ -9,7 +9,7 @@ from attrs import fields
 from rich.text import Text
 
 from events import Event, Recorded, TruncatedError, Unregistered
-from statemachine.cli._command import BadInput, OneLineCommand, printable
+from statemachine.cli._command import BadInput, OneLineCommand, printable, written
 from statemachine.cli._looking import Log, latest, looking, moment, position, shown
 from statemachine.cli._place import Place, log_place, schema_option
 from statemachine.cli._show import console, count, named, note, plural, table
@@ -100,7 +100,7 @@ def _show_users(log: Log) -> None:
 
 def _line(recorded: Recorded, at: float | None) -> str:
     name, values = _parts(recorded.event)
-    shown = " ".join(f"{field}={value!r}" for field, value in values.items() if value is not None)
+    shown = " ".join(f"{field}={written(value)}" for field, value in values.items() if value is not None)
     at = values.get("arrived_at") if at is None else at
     when = "" if at is None else moment(at)
     return printable(f"{recorded.offset:>8}  {when:<24}  {name:<19}  {shown}".rstrip())

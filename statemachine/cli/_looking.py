@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from events import LogDamagedError, LogError, Position, PostgresLog, SqliteLog, TruncatedError, UnknownTypeError
+from events import LogDamagedError, LogError, Position, PostgresLog, SqliteLog, TruncatedError
 from statemachine._kept import KEPT
+from statemachine._known import known_state
 from statemachine._state import BufferState, fold
 from statemachine.cli._command import BadInput, quoted
 from statemachine.cli._place import Place
@@ -72,19 +73,6 @@ def position(log: Log, user: str) -> Position:
     return found
 
 
-def known_state(log: Log, user: str, offset: int) -> BufferState:
-    """The state at the latest checkpoint that is not above `offset`, or the initial one.
-
-    Raises:
-        UnknownTypeError: a later version of holdover has written it.
-    """
-    checkpoint = log.checkpoint(user, offset)
-    state = BufferState() if checkpoint is None else checkpoint.state
-    if not isinstance(state, BufferState):
-        raise UnknownTypeError(f"{log.path}: a later version of holdover has kept the state of {quoted(user)}; update")
-    return state
-
-
 def state_at(log: Log, user: str, offset: int) -> BufferState:
     """The user's state after the events below `offset`; nothing expires by that.
 
@@ -132,5 +120,5 @@ def moment(seconds: float) -> str:
 
 def _tidy(path: Path) -> None:
     """Remove the files that reading has put beside it: SQLite does so when the last one who might write goes."""
-    with suppress(sqlite3.Error), closing(connected(path, "rw")) as connection:
+    with suppress(sqlite3.Error, UnicodeError), closing(connected(path, "rw")) as connection:
         connection.execute("SELECT 1 FROM sqlite_schema").fetchall()

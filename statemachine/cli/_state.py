@@ -7,7 +7,7 @@ from attrs import fields
 
 from events import TruncatedError
 from statemachine import BufferState
-from statemachine.cli._command import BadInput, OneLineCommand, printable
+from statemachine.cli._command import BadInput, OneLineCommand, printable, written
 from statemachine.cli._looking import latest, looking, moment, position, state_at
 from statemachine.cli._place import Place, log_place, schema_option
 
@@ -53,4 +53,4 @@ def _text(name: str, value: Any) -> str:
         return "none"
     if name in TIMES:
         return f"{value} ({moment(value)})"
-    return printable(str(value))
+    return printable(written(value, str))

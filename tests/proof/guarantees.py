@@ -44,9 +44,9 @@ CHECK_THE_CHECKS = (
     "test_both_checkers_judge_the_same",
 )
 
-CHECKING = """A check that cannot fail proves nothing. Bugs with names (clear to head, freeze at finalize, no fence) are put
-into the real code one by one, and the executable specification finds each; broken logs are found by the conformance
-suite, and histories that nothing explains by the checker of histories:
+CHECKING = """A check that cannot fail proves nothing. Bugs with names (clear to head, freeze at finalize, no fence)
+are put into the real code one by one, and the executable specification finds each; broken logs are found by the
+conformance suite, and histories that nothing explains by the checker of histories:
 """
 
 MUTANTS = """

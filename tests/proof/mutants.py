@@ -115,6 +115,10 @@ class Mutant:
         for function in functions:
             changed |= function.__code__ != mutated
             function.__code__ = mutated
+        for inner in _codes(mutated):
+            for function in self.module.live.get((inner.co_qualname, inner.co_firstlineno), ()):  # made at import
+                if function.__code__.co_freevars == inner.co_freevars:
+                    function.__code__ = inner
         if changed:
             return True
         installed = [self._install_defaults(function, code) for function in functions]

@@ -95,6 +95,8 @@ class Hunt:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of running the tests: see which mutants they kill."""
+        if session.testsfailed:
+            raise pytest.UsageError("some tests cannot be collected; run pytest --collect-only to see which")
         sys.modules["conftest"].UNTRACED.clear()  # which of them run which line is to be known here
         modules = [Module(path, str(ROOT / path)) for path in self.modules]
         trials = self._tried(session.items, modules)
