@@ -56,7 +56,7 @@ def test_by_hand() -> None:
     machine = ReplayBufferSpec()
     machine.teardown()  # before a start there is nothing to end
     drive(machine)
-    assert machine.pick(Draws("bob"), "idle") == "bob"
+    assert machine.pick(Draws("bob"), "park") == "bob"
     assert set(machine.replayed) == {"ann"}
     assert machine.rollbacks != []
     assert machine.archived["ann"] != []
@@ -68,6 +68,7 @@ def test_by_hand_without_hooks() -> None:
     config = BufferConfig(max_measurements=2, pending_factor=1, on_overflow="reject", due=_world.POLICIES[3])
     machine.start(Draws(config), rolls_back=False, archives=False)
     machine.add_measurements("ann", 2)
+    machine.add_measurements("ann", 1)
     machine.ready()
     machine.add_measurement("ann")
     machine.begin_snapshot("ann")
@@ -77,8 +78,53 @@ def test_by_hand_without_hooks() -> None:
     machine.ready()
     for invariant in INVARIANTS:
         getattr(machine, invariant)()
-    assert machine.models["ann"].live == machine.buffer.measurements("ann") == [0, 1, 9]
+    assert machine.models["ann"].live == machine.buffer.measurements("ann") == [0, 1, 10]
     machine.teardown()
+
+
+def started(**hooks: bool) -> ReplayBufferSpec:
+    """Where ann has a measurement."""
+    machine = ReplayBufferSpec()
+    machine.start(Draws(BufferConfig(max_measurements=3)), **{"rolls_back": False, "archives": False, **hooks})
+    machine.add_measurement("ann")
+    return machine
+
+
+def test_a_hook_under_a_lock_is_caught() -> None:
+    """The specification looks at the buffer from another thread while a hook runs, and does not wait for ever."""
+    machine = started()
+    machine.patience = 0.05
+    with machine.buffer._log.tails["ann"].lock:
+        machine.on_evict("ann", [])
+        machine.on_abort("ann", 1, "")
+    with pytest.raises(AssertionError, match="under a lock"):
+        machine.hooks_are_called_as_promised()
+
+
+def test_a_rollback_at_the_wrong_time_is_caught() -> None:
+    """It belongs into `aborting`, and to the snapshot that is being given up."""
+    machine = started(rolls_back=True)
+    machine.on_abort("ann", 1, "")
+    with pytest.raises(AssertionError, match="rollback of ann, 1 runs in idle, 0"):
+        machine.hooks_are_called_as_promised()
+    machine.complaints.clear()
+    with pytest.raises(AssertionError, match="not every rollback was run"):
+        machine.hooks_are_called_as_promised()
+
+
+def test_after_a_failure_nothing_else_is_looked_for() -> None:
+    """What has failed is told, and not what follows from it."""
+    machine = started()
+    machine.models["ann"].older.clear()
+    with pytest.raises(ZeroDivisionError):
+        try:
+            raise ZeroDivisionError
+        finally:
+            machine.teardown()
+    machine = started()
+    machine.models["ann"].older.clear()
+    with pytest.raises(AssertionError):
+        machine.teardown()
 
 
 # Canaries: buffers that break a rule, each of which the specification must catch.

@@ -9,6 +9,7 @@ Subclass `ReplayBufferSpec` to hold a log or a configuration of your own against
     TestMyLog = MyLogSpec.TestCase
 """
 
+import sys
 from contextlib import suppress
 from itertools import chain
 
@@ -53,9 +54,13 @@ class ReplayBufferSpec(Rules):
             lists = (model.added, model.replayed, model.live, model.evicted, model.cleared)
             assert counts == tuple(map(len, lists))
             assert sorted(chain.from_iterable(lists[1:])) == model.added
+            position = self.log.position(user_id)
+            assert position is not None
+            assert position.start <= state.oldest, "what is live was dropped from the log"
             assert self.buffer.measurements(user_id) == model.live
             assert self.buffer.size(user_id) == len(model.live)
-            assert state.phase == model.phase
+            in_progress = model.phase in ("snapshotting", "replaying")
+            assert (state.phase, state.deadline) == (model.phase, model.deadline if in_progress else None)
             assert state.frozen == (0 if state.phase in ("idle", "parked") else len(model.older))
             assert state.pending == len(model.pending)
             assert (state.attempts, state.retry_at) == (model.attempts, model.retry_at)
@@ -76,6 +81,19 @@ class ReplayBufferSpec(Rules):
                         assert list(frozen) == measurements
 
     @invariant()
+    def who_is_late_changes_nothing(self) -> None:
+        """A snapshot object whose snapshot is over is refused, whatever it tries."""
+        for user_id, model, _state in self.settled():
+            over = [
+                frozen
+                for frozen, _ in self.snapshots.get(user_id, [])
+                if frozen.version != model.version or model.phase != "replaying"
+            ]
+            for frozen in over[-1:]:
+                for operation in (frozen.complete, frozen.renew, frozen.abort):
+                    self.call(StaleSnapshotError, operation)
+
+    @invariant()
     def offsets_only_go_forward(self) -> None:
         """Neither the head nor the committed offset nor the version ever goes back."""
         for user_id, model, state in self.settled():
@@ -83,6 +101,7 @@ class ReplayBufferSpec(Rules):
             assert state.head >= head
             assert state.committed >= committed
             assert state.version == model.version
+            assert state.committed <= state.oldest, "what is live is said to be replayed or cleared"
             self.seen[user_id] = state.head, state.committed
 
     @invariant()
@@ -98,6 +117,14 @@ class ReplayBufferSpec(Rules):
                 assert state.head % every or self.buffer.state_at(user_id, state.head) == state
                 state = evolve(state, recorded.event)
             assert state == kept
+
+    @invariant()
+    def hooks_are_called_as_promised(self) -> None:
+        """A rollback is run for each snapshot that is given up, in `aborting`; and no hook under a lock."""
+        assert not self.complaints, "; ".join(self.complaints)
+        for user_id, model, _state in self.settled() if self.rolls_back else []:
+            done = dict.fromkeys(version for whose, version in self.rollbacks if whose == user_id)
+            assert list(done) == model.rolled_back, "not every rollback was run, or one that had not to be"
 
     @invariant()
     def parked_users_are_listed(self) -> None:
@@ -119,6 +146,12 @@ class ReplayBufferSpec(Rules):
         """From any state every user gets back to idle, with everything live, and can be replayed to the end."""
         if not hasattr(self, "buffer"):
             return  # hypothesis found the start itself wanting
+        if sys.exc_info()[0] is None:  # else that is what matters
+            self.everybody_gets_back()
+        self.buffer.close()
+
+    def everybody_gets_back(self) -> None:
+        """Nobody is stuck, whatever happened, once the rollback works again."""
         self.hook_fails = False
         self.now += self.config.snapshot_timeout + self.config.replay_timeout
         self.buffer.expire_overdue()
@@ -132,4 +165,3 @@ class ReplayBufferSpec(Rules):
             with self.buffer.snapshot(user_id) as frozen:
                 assert list(frozen) == model.live
             assert self.buffer.measurements(user_id) == []
-        self.buffer.close()

@@ -42,15 +42,17 @@ class Model(Generic[M]):
     Attributes:
         older: the live measurements, or while a snapshot is in progress the frozen ones.
         pending: those that arrived since the freeze point.
+        timestamp: when the latest snapshot began.
         since: when the oldest of `older` arrived; and `pending_since`, of `pending`.
         attempts: how many snapshots failed since one was completed; `retry_at`: when the next one may begin, or None.
         replayed: those that completed replays have covered, in order; likewise `evicted` and `cleared`.
+        rolled_back: the snapshots whose rollback is done.
     """
 
     def __init__(self, config: BufferConfig) -> None:
         self.config = config
         self.phase, self.version, self.deadline, self.carries = "idle", 0, 0.0, False
-        self.since = self.pending_since = 0.0
+        self.timestamp = self.since = self.pending_since = 0.0
         self.attempts = 0
         self.retry_at: float | None = None
         self.added: list[M] = []
@@ -59,6 +61,7 @@ class Model(Generic[M]):
         self.replayed: list[M] = []
         self.evicted: list[M] = []
         self.cleared: list[M] = []
+        self.rolled_back: list[int] = []
 
     @property
     def live(self) -> list[M]:
@@ -124,7 +127,7 @@ class Model(Generic[M]):
     def begin(self, now: float) -> None:
         """Freeze what is live."""
         self.phase, self.version, self.deadline = "snapshotting", self.version + 1, now + self.config.snapshot_timeout
-        self.retry_at = None
+        self.timestamp, self.retry_at = now, None
 
     def finalize(self, now: float) -> None:
         """Start the replay."""
@@ -148,6 +151,7 @@ class Model(Generic[M]):
 
     def finish_abort(self) -> None:
         """Everything is simply live again."""
+        self.rolled_back.append(self.version)
         self.since = self.since if self.older else self.pending_since
         self.older, self.pending, self.phase, self.carries = self.live, [], "idle", True
 

@@ -1,7 +1,6 @@
 """What users do, a rule for each: it asks the model what must happen, and then does it to the buffer."""
 
 from contextlib import suppress
-from threading import Barrier, Thread
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,26 +10,46 @@ from statemachine._errors import (
     InvalidArgumentError,
     PartlyAddedError,
     RollbackError,
-    SnapshotInProgressError,
     StaleSnapshotError,
     UnknownUserError,
-    UserParkedError,
 )
 from statemachine.spec._model import Refusal
-from statemachine.spec._world import DeliberateError, World
+from statemachine.spec._races import Races
+from statemachine.spec._world import DeliberateError
 
-USERS = st.sampled_from(["ann", "bob", "cyd"])
+USERS = st.sampled_from(["ann", "ann", "ann", "bob", "cyd"])
 VERSIONS = st.sampled_from(["any", "any", "current", "current", "stale", "future"])
 
 
-class Rules(World):
+class Rules(Races):
     """Every public operation of a `ReplayBuffer` and of a `FrozenSnapshot`."""
+
+    @rule()  # without arguments and first in the alphabet, so hypothesis tries it more often than any other
+    def advance(self) -> None:
+        """The usual course: a snapshot begins, is finalized, renewed, completed; and another measurement arrives."""
+        self.now += 1.0
+        user_id = self.known[self.count % len(self.known)] if self.known else "ann"
+        model = self.model(user_id)
+        if model.phase == "idle" and model.live:
+            self.step(self.buffer, user_id, "begin_snapshot", model.version)
+        elif model.phase == "snapshotting":
+            self.step(self.buffer, user_id, "finalize_snapshot", model.version)
+        elif model.phase == "replaying":
+            self.step(self.buffer, user_id, "renew_lease", model.version)
+            self._complete_within(user_id, model.version, commits=False)
+            self.step(self.buffer, user_id, "complete_replay", model.version)
+        elif model.phase == "parked":
+            self.buffer.release(user_id)
+            model.release()
+        self.add_measurement(user_id)
 
     @rule(user_id=USERS)
     def add_measurement(self, user_id: str) -> None:
         """One measurement arrives."""
         (measurement,) = batch = self.new(1)
-        self.call(self.add(user_id, batch), lambda: self.buffer.add_measurement(user_id, measurement))
+        offset = self.call(self.add(user_id, batch), lambda: self.buffer.add_measurement(user_id, measurement))
+        if offset is not None:
+            self.landed(user_id, batch, range(offset, offset + 1))
 
     @rule(user_id=USERS, count=st.integers(0, 12))
     def add_measurements(self, user_id: str, count: int) -> None:
@@ -41,7 +60,8 @@ class Rules(World):
             return
         refusal = self.add(user_id, batch) if batch else None  # an empty batch touches nobody
         offsets = self.call(refusal, lambda: self.buffer.add_measurements(user_id, iter(batch)))
-        assert offsets is None or len(offsets) == count
+        if offsets is not None:
+            self.landed(user_id, batch, offsets)
 
     @rule(count=st.integers(0, 6))
     def add_for_users(self, count: int) -> None:
@@ -98,51 +118,23 @@ class Rules(World):
             assert version == model.version
 
     @precondition(lambda self: self.known)
-    @rule(data=st.data())
-    def racing_begins(self, data: st.DataObject) -> None:
-        """Two threads begin at once: exactly one wins, unless a snapshot is in progress already."""
-        user_id = self.pick(data, "idle")
-        model = self.model(user_id)
-        self.buffer.state(user_id)  # so that the expiry of an overdue one is not part of the race
-        barrier, outcomes = Barrier(2), []
-
-        def begin() -> None:
-            barrier.wait()
-            try:
-                outcomes.append(self.buffer.begin_snapshot(user_id))
-            except (SnapshotInProgressError, UserParkedError):
-                outcomes.append(0)
-
-        threads = [Thread(target=begin) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if model.refusal("begin_snapshot") is None:
-            model.begin(self.now)
-            assert sorted(outcomes) == [0, model.version]
-        else:
-            assert outcomes == [0, 0]
-
-    @precondition(lambda self: self.known)
     @rule(data=st.data(), which=VERSIONS)
     def finalize_snapshot(self, data: st.DataObject, which: str) -> None:
         """The frozen measurements are handed out."""
-        user_id = self.pick(data, "snapshotting")
+        user_id = self.pick(data, "finalize_snapshot")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("finalize_snapshot", version)
         frozen = self.call(refusal, lambda: self.buffer.finalize_snapshot(user_id, version))
         if frozen is not None:
             model.finalize(self.now)
-            assert list(frozen) == model.older
-            self.snapshots.setdefault(user_id, []).append((frozen, list(model.older)))
+            self.handed_out(user_id, frozen)
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), which=VERSIONS)
     def complete_replay(self, data: st.DataObject, which: str) -> None:
         """A replay completes: exactly what was frozen leaves."""
-        user_id = self.pick(data, "replaying")
+        user_id = self.pick(data, "complete_replay")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("complete_replay", version)
@@ -155,9 +147,12 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS, commits=st.booleans())
     def complete_within_a_transaction(self, data: st.DataObject, which: str, commits: bool) -> None:
         """A replay completes together with what the application saves, or neither does. Nobody is expired by it."""
-        user_id = self.pick(data, "replaying")
+        user_id = self.pick(data, "complete_replay")
+        self._complete_within(user_id, self.version(self.models[user_id], which), commits=commits)
+
+    def _complete_within(self, user_id: str, version: int | None, *, commits: bool) -> None:
         model = self.models[user_id]
-        version, overdue = self.version(model, which), model.is_overdue(self.now)
+        overdue = model.is_overdue(self.now)
         refusal: Refusal = StaleSnapshotError if overdue else model.refusal("complete_replay", version)
         connection = self.connect()
         if connection is None:
@@ -181,7 +176,7 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS)
     def renew_lease(self, data: st.DataObject, which: str) -> None:
         """A replay asks for more time."""
-        user_id = self.pick(data, "replaying")
+        user_id = self.pick(data, "renew_lease")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("renew_lease", version)
@@ -193,7 +188,7 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS)
     def abort_snapshot(self, data: st.DataObject, which: str) -> None:
         """A snapshot is given up, and the rollback succeeds or fails."""
-        user_id = self.pick(data, "replaying")
+        user_id = self.pick(data, "abort_snapshot")
         model = self.model(user_id)
         version = self.version(model, which)
         refusal = model.refusal("abort_snapshot", version)
@@ -208,7 +203,7 @@ class Rules(World):
     @rule(data=st.data())
     def clear_buffer(self, data: st.DataObject) -> None:
         """The application drops what is live."""
-        user_id = self.pick(data, "idle")
+        user_id = self.pick(data, "clear_buffer")
         model = self.model(user_id)
         refusal = model.refusal("clear_buffer")
         self.call(refusal, lambda: self.buffer.clear_buffer(user_id))
@@ -219,7 +214,7 @@ class Rules(World):
     @rule(data=st.data(), count=st.integers(0, 4))
     def clear_the_oldest(self, data: st.DataObject, count: int) -> None:
         """The application drops what it was handed, and what arrived since stays."""
-        user_id = self.pick(data, "idle")
+        user_id = self.pick(data, "clear_buffer")
         model = self.model(user_id)
         refusal = model.refusal("clear_buffer")
         offsets = self.buffer.state(user_id).offsets
@@ -230,21 +225,31 @@ class Rules(World):
             model.clear_oldest(count)
 
     @precondition(lambda self: self.known)
-    @rule(data=st.data(), fails=st.booleans())
-    def snapshot(self, data: st.DataObject, fails: bool) -> None:
-        """A replay as a `with` block, in which a measurement arrives and which may fail."""
-        user_id = self.pick(data, "idle")
+    @rule(data=st.data(), fails=st.sampled_from([0, 0, 1, 3]), wait=st.sampled_from([0.0, 1.0, 50.0, None]))
+    def snapshot(self, data: st.DataObject, fails: int, wait: float | None) -> None:
+        """A replay as a `with` block. If it fails, it is put off or its user parked, perhaps not at once."""
+        user_id = self.pick(data, "begin_snapshot")
         model = self.model(user_id)
-        (measurement,) = batch = self.new(1)
         refusal = model.refusal("begin_snapshot")
         if refusal is not None:
             self.call(refusal, lambda: self.buffer.snapshot(user_id).__enter__())
             return
+        for _ in range(fails or 1):
+            if model.refusal("begin_snapshot") is None:
+                self._replay(user_id, fails=bool(fails))
+        if fails and wait is None:
+            self._park(user_id)
+        elif fails:
+            self._put_off(user_id, wait or 0.0, model.version)
+
+    def _replay(self, user_id: str, *, fails: bool) -> None:
+        """A measurement arrives meanwhile."""
+        model = self.model(user_id)
+        (measurement,) = batch = self.new(1)
         model.begin(self.now)
         model.finalize(self.now)
         with suppress(DeliberateError), self.buffer.snapshot(user_id) as frozen:
-            assert list(frozen) == model.older
-            self.snapshots.setdefault(user_id, []).append((frozen, list(model.older)))
+            self.handed_out(user_id, frozen)
             self.call(model.add(batch, self.now), lambda: self.buffer.add_measurement(user_id, measurement))
             if fails:
                 raise DeliberateError
@@ -277,19 +282,24 @@ class Rules(World):
     @rule(data=st.data(), which=VERSIONS, seconds=st.sampled_from([0.0, 1.0, 50.0]))
     def schedule_retry(self, data: st.DataObject, which: str, seconds: float) -> None:
         """A replay that failed is not to be tried again before a while."""
-        user_id = self.pick(data, "idle")
+        user_id = self.pick(data, "schedule_retry")
+        self._put_off(user_id, seconds, self.version(self.model(user_id), which))
+
+    def _put_off(self, user_id: str, seconds: float, version: int | None) -> None:
         model = self.model(user_id)
-        version = self.version(model, which)
         refusal = model.refusal("schedule_retry", version)
         self.call(refusal, lambda: self.buffer.schedule_retry(user_id, self.now + seconds, version))
         if refusal is None:
             model.retry_at = self.now + seconds
+            self.ready()
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
     def park(self, data: st.DataObject) -> None:
         """No replay of the user is to begin."""
-        user_id = self.pick(data, "idle")
+        self._park(self.pick(data, "park"))
+
+    def _park(self, user_id: str) -> None:
         model = self.model(user_id)
         refusal = model.refusal("park")
         self.call(refusal, lambda: self.buffer.park(user_id, "the test says so"))
@@ -300,7 +310,7 @@ class Rules(World):
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         """A parked user may be replayed again."""
-        user_id = self.pick(data, "parked")
+        user_id = self.pick(data, "release")
         model = self.model(user_id)
         refusal = model.refusal("release")
         self.call(refusal, lambda: self.buffer.release(user_id))
@@ -313,10 +323,25 @@ class Rules(World):
         due = [user_id for user_id, model in self.models.items() if model.is_due(self.now)]
         assert sorted(self.buffer.ready()) == sorted(due)
 
-    @rule(seconds=st.sampled_from([1.0, 29.0, 30.0, 299.0, 300.0]))
+    @rule(seconds=st.sampled_from([1.0, 1.0, 29.0, 30.0, 60.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
-        """Nothing happens for a while."""
+        """Nothing happens for a while, but that somebody becomes due."""
         self.now += seconds
+        self.ready()
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def arrive_at_the_deadline(self, data: st.DataObject, count: int) -> None:
+        """A measurement arrives, and then nothing happens until a snapshot is overdue and more arrive."""
+        user_id = self.pick(data, "abort_snapshot")
+        self.add_measurement(user_id)
+        self.now = max(self.now, self.models[user_id].deadline)
+        self._complete_within(user_id, self.models[user_id].version, commits=True)
+        if count == 1:
+            self.add_measurement(user_id)
+        else:
+            self.add_measurements(user_id, count)
+        self.expire_overdue()  # nothing is left of that one for the sweep
 
     @rule()
     def expire_overdue(self) -> None:

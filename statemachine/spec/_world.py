@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
-from events import EventLog, MemoryLog
+from events import EventLog, MeasurementAdded, MemoryLog
 from statemachine import due
 from statemachine._buffer import ReplayBuffer
 from statemachine._config import BufferConfig
@@ -50,6 +50,9 @@ class World(RuleBasedStateMachine):
 
     configs: st.SearchStrategy[BufferConfig] = CONFIGS
 
+    patience: float = 10.0
+    """Seconds to wait for another thread that nothing must hold up."""
+
     def make_log(self) -> EventLog[Any]:
         """An empty log; override it to specify one of your own."""
         return MemoryLog()
@@ -73,34 +76,56 @@ class World(RuleBasedStateMachine):
         self.archived: dict[str, list[int]] = {}
         self.replayed: dict[str, list[int]] = {}
         self.rollbacks: list[tuple[str, int]] = []
+        self.complaints: list[str] = []
         self.seen: dict[str, tuple[int, int]] = {}
+        self.meanwhile: Callable[[], object] | None = None
         self.log = self.make_log()
         self.buffer = self.make_buffer()
 
     def make_buffer(self) -> ReplayBuffer[int]:
         """A buffer on the log, as the application would make it."""
+        return self.attach()
+
+    def attach(self) -> ReplayBuffer[int]:
+        """One more buffer on the log, with a memory of its own."""
         return ReplayBuffer(
             self.log,
             self.config,
-            clock=lambda: self.now,
+            clock=self.clock,
             on_abort=self.on_abort if self.rolls_back else None,
             on_evict=self.on_evict if self.archives else None,
         )
 
+    def clock(self) -> float:
+        """The time. A call that has read and not yet recorded asks for it, so that is when somebody else gets in."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return self.now
+
     def on_abort(self, user_id: str, version: int, reason: str) -> None:
         """The application's rollback: sees the aborting state, is under no lock, and sometimes fails."""
-        assert self.buffer.state(user_id).phase == "aborting"
-        assert self.buffer.state(user_id).version == version
-        other = Thread(target=self.buffer.measurements, args=(user_id,))
-        other.start()
-        other.join()
+        if self.is_free(user_id):
+            state = self.buffer.state(user_id)
+            if (state.phase, state.version) != ("aborting", version):
+                self.complaints.append(f"rollback of {user_id}, {version} runs in {state.phase}, {state.version}")
         if self.hook_fails:
             raise DeliberateError(f"the rollback of {user_id} fails")
         self.rollbacks.append((user_id, version))
 
     def on_evict(self, user_id: str, measurements: Any) -> None:
         """The application's archive of what was evicted."""
+        self.is_free(user_id)
         self.archived.setdefault(user_id, []).extend(measurements)
+
+    def is_free(self, user_id: str) -> bool:
+        """Whether another thread can use the buffer while a hook runs, as it must."""
+        questions = Thread(target=lambda: (self.buffer.size(user_id), self.buffer.abort_errors), daemon=True)
+        questions.start()
+        questions.join(self.patience)
+        if questions.is_alive():
+            self.complaints.append(f"a hook runs under a lock that others need for {user_id}")
+        return not questions.is_alive()
 
     def model(self, user_id: str) -> Model[int]:
         """The user's model, as of now: an overdue snapshot has expired by the time anything touches its user."""
@@ -125,9 +150,9 @@ class World(RuleBasedStateMachine):
         """The users that have ever had a measurement."""
         return [user_id for user_id, model in self.models.items() if model.added]
 
-    def pick(self, data: st.DataObject, phase: str) -> str:
-        """One of the known users, and most often one for whom something is legal because of the phase."""
-        ready = [user_id for user_id in self.known if self.models[user_id].phase == phase]
+    def pick(self, data: st.DataObject, trigger: str) -> str:
+        """One of the known users, and most often one for whom the trigger is legal."""
+        ready = [user_id for user_id in self.known if self.models[user_id].refusal(trigger) is None]
         return data.draw(st.sampled_from(ready * 3 + self.known))
 
     @property
@@ -156,6 +181,23 @@ class World(RuleBasedStateMachine):
         """Measurements that were never there before."""
         self.count += count
         return list(range(self.count - count, self.count))
+
+    def landed(self, user_id: str, batch: list[int], offsets: range) -> None:
+        """Measurements stand at the offsets that the caller was told, as far as they are kept. Touches nobody."""
+        assert len(offsets) == len(batch)
+        position = self.log.position(user_id)
+        assert position is not None
+        for recorded in self.log.read(user_id, max(position.start, offsets.start), offsets.stop):
+            assert isinstance(recorded.event, MeasurementAdded)
+            assert recorded.event.measurement == batch[recorded.offset - offsets.start]
+
+    def handed_out(self, user_id: str, frozen: FrozenSnapshot[int]) -> None:
+        """A snapshot object shows what was frozen, and says what it is."""
+        model, state = self.models[user_id], self.buffer.state(user_id)
+        assert list(frozen) == model.older
+        assert (frozen.user_id, frozen.version, frozen.timestamp) == (user_id, model.version, model.timestamp)
+        assert (frozen.start, frozen.stop) == (state.committed, state.frozen_offset)
+        self.snapshots.setdefault(user_id, []).append((frozen, list(model.older)))
 
     def settled(self) -> list[tuple[str, Model[int], BufferState]]:
         """The users that can be looked at without changing them: user, model, state."""
