@@ -224,7 +224,7 @@ class UnregisteredEvent(Unregistered, Event):
 
 
 def _runs(offsets: Offsets) -> list[list[int]]:
-    return [[run.start, run.stop, run.step] for run in offsets.runs]
+    return [[run.start, run.stop, run.step] for run in offsets.runs if run]
 
 
 def _offsets(runs: list[list[int]]) -> Offsets:
