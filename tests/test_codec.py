@@ -569,7 +569,7 @@ def test_what_the_library_records_has_the_types_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "runs", [(range(0),), (range(5, 0, -1),), (range(3), range(2, 5)), (range(-1, 5),), (range(2**63, 2**63 + 1),)]
+    "runs", [(range(5, 0, -1),), (range(3), range(2, 5)), (range(-1, 5),), (range(2**63, 2**63 + 1),)]
 )
 def test_offsets_ascend(runs: tuple[range, ...]) -> None:
     """Where they do not, or lie where no stream comes to, nobody has recorded them."""
