@@ -13,7 +13,7 @@ from events import _events as happened
 from events._errors import LogDamagedError, UnknownTypeError
 from events._events import Event, Recorded
 from events._offsets import Offsets
-from events._values import KEPT
+from events._values import KEPT, RefusedError
 
 _NOTHING = object()
 
@@ -224,20 +224,27 @@ class UnregisteredEvent(Unregistered, Event):
 
 
 def _runs(offsets: Offsets) -> list[list[int]]:
-    return [[run.start, run.stop, run.step] for run in offsets.runs if run]
+    runs = tuple(run for run in offsets.runs if run)
+    if odd := _misplaced(runs):
+        raise RefusedError(offsets, f"cannot be kept: they {odd}")
+    return [[run.start, run.stop, run.step] for run in runs]
 
 
 def _offsets(runs: list[list[int]]) -> Offsets:
-    made, last = [], -1
-    for start, stop, step in runs:
-        run = range(start, stop, step)
-        if not (last < start < stop and step > 0):
-            raise LogDamagedError("Offsets: they do not ascend from 0 on, as they did when they were recorded")
+    made = tuple(range(start, stop, step) for start, stop, step in runs)
+    if odd := _misplaced(made):
+        raise LogDamagedError(f"Offsets: they {odd}, and did not when they were recorded")
+    return Offsets(made)
+
+
+def _misplaced(runs: tuple[range, ...]) -> str:
+    """What is wrong with ranges that are to be offsets in a stream."""
+    last = -1
+    for run in runs:
+        if not (last < run.start < run.stop and run.step > 0):
+            return "do not ascend from 0 on"
         last = run[-1]
-        made.append(run)
-    if last.bit_length() > _BITS:
-        raise LogDamagedError("Offsets: they are above what any stream reaches")
-    return Offsets(tuple(made))
+    return "are above what any stream reaches" if last.bit_length() > _BITS else ""
 
 
 def _own(kind: type) -> Schema:

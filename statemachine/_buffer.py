@@ -165,10 +165,7 @@ class ReplayBuffer(Bulk[M]):
             >>> buffer.begin_snapshot("ann")
             1
         """
-        self._touch(user_id)
-        now = self._now()
-        command = BeginSnapshot(now, now if timestamp is None else timestamp)
-        return self._record(user_id, command).after.version
+        return self._begin(user_id, timestamp)
 
     def finalize_snapshot(self, user_id: str, version: int | None = None) -> FrozenSnapshot[M]:
         """Start the replay: hand out the frozen measurements under a lease of `replay_timeout` seconds.
@@ -380,6 +377,13 @@ class ReplayBuffer(Bulk[M]):
     ) -> None:
         self.close()
 
+    def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
+        """Begin a snapshot, unless another has begun since `latest` (None: anyway); every begin comes through here."""
+        self._touch(user_id)
+        now = self._now()
+        command = BeginSnapshot(now, now if timestamp is None else timestamp, latest)
+        return self._record(user_id, command).after.version
+
     def _frozen(self, user_id: str, state: BufferState) -> FrozenSnapshot[M]:
         """What the snapshot in progress has frozen."""
         assert state.frozen_offset is not None  # as in every state but idle
@@ -401,7 +405,8 @@ class ReplayBuffer(Bulk[M]):
             state = self._journal.state(user_id)
             if state is not None and state.phase in IN_PROGRESS:
                 finish = not self._rollbacks.needed(user_id, state.version)
-                self._record(user_id, AbortSnapshot(state.version, "left by a process that is gone", finish))
+                with suppress(StaleSnapshotError):  # it has ended meanwhile: somebody else is on the log after all
+                    self._record(user_id, AbortSnapshot(state.version, "left by a process that is gone", finish))
         return users
 
     def _complete_within(self, connection: Any, user_id: str, version: int | None) -> None:

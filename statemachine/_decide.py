@@ -45,10 +45,11 @@ class AddMeasurements:
 
 @frozen
 class BeginSnapshot:
-    """Freeze what is live at time `now` (seconds)."""
+    """Freeze what is live at time `now` (seconds), unless another snapshot has begun since `latest` (None: anyway)."""
 
     now: float
     timestamp: Any
+    latest: int | None = None
 
 
 @frozen
@@ -173,7 +174,9 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
 def _decide_snapshot(state: BufferState, command: SnapshotCommand, config: BufferConfig) -> list[Event]:
     """The commands that take a snapshot from its begin to its end."""
     match command:
-        case BeginSnapshot(now=now, timestamp=timestamp):
+        case BeginSnapshot(now=now, timestamp=timestamp, latest=latest):
+            if latest is not None and latest != state.version:
+                raise StaleSnapshotError(_staleness(state, "begin_snapshot", latest))
             _check(state, "begin_snapshot")
             return [SnapshotBegun(state.version + 1, timestamp, now + config.snapshot_timeout)]
         case FinalizeSnapshot(now=now, version=version):

@@ -83,13 +83,8 @@ def _until_due(
 
 
 def closed(granted: Grant) -> Grant:
-    """The grant without leave to add anything; when to look at the user stays as it is."""
-    return Grant(
-        until=granted.until,
-        issuer=granted.issuer,
-        due_at=granted.due_at,
-        shelved=granted.shelved,
-    )
+    """An idle user's grant without leave to add anything; when to look at the user stays as it is."""
+    return Grant(due_at=granted.due_at)
 
 
 def window_of(state: BufferState, oldest: Oldest | None = None) -> Window:

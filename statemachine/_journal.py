@@ -150,7 +150,7 @@ class Journal(Generic[M]):
             ReplayBufferError: it refuses; nothing was recorded.
         """
         glimpse = self._seen.pop(user_id, None)
-        for seen in chain([glimpse] if glimpse else [], repeat(None)):
+        for seen in chain([glimpse], repeat(None)):
             start, state, anchor = self._current(user_id, seen)
             before = state or BufferState()
             try:

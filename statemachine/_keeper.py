@@ -88,7 +88,7 @@ class Keeper:
             if time.monotonic() < end():
                 abandoned += self.look(pool)
             else:
-                for run, own in self._under_way(pool, pool):
+                for run, own in self._under_way(pool):
                     abandoned += self._abandon(run, own, STOPPED)
                 pool.retire_all()
         pool.join()

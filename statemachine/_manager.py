@@ -210,9 +210,15 @@ class ReplayManager(Generic[M]):
     def _service(self) -> Service:
         return Service(self._buffer, self._keeper, self._replay_due, self._workers, self._poll_interval)
 
-    def _replay(self, user_id: str, pool: Pool | None, timestamp: Any = None) -> ReplayResult | None:
-        """Replay the user here and now; None where the pool's keeper has given it up and said so already."""
-        version = self._buffer.begin_snapshot(user_id, timestamp)
+    def _replay(
+        self, user_id: str, pool: Pool | None, timestamp: Any = None, latest: int | None = None
+    ) -> ReplayResult | None:
+        """Replay the user here and now; None where the pool's keeper has given it up and said so already.
+
+        Where snapshot `latest` is the one after which the user was found due, nobody may have begun another since:
+        another process, or a worker that was handed the same user, may have replayed it meanwhile, with success or not.
+        """
+        version = self._buffer._begin(user_id, timestamp, latest)
         run = Run(self._buffer, self._job, user_id, version, self._buffer._now())
         with self._keeper.keeping(run, pool):
             result = run.perform()
@@ -236,7 +242,7 @@ class ReplayManager(Generic[M]):
             if state.attempts and state.retry_at is None:  # it expired, say, and nobody was there to put it off
                 self._settling.put_off(user_id, state.version, state.attempts)
                 return None
-            return self._replay(user_id, pool)
+            return self._replay(user_id, pool, latest=state.version)
         except (IllegalTriggerError, StaleSnapshotError, UnknownUserError, BufferClosedError):
             return None
 

@@ -197,11 +197,7 @@ def _aged(state: BufferState) -> BufferState:
     """What is empty is of no age."""
     if state.live and (state.pending or state.pending_arrived_at is None):
         return state
-    return changed(
-        state,
-        arrived_at=state.arrived_at if state.live else None,
-        pending_arrived_at=state.pending_arrived_at if state.pending else None,
-    )
+    return changed(state, arrived_at=state.arrived_at if state.live else None, pending_arrived_at=None)
 
 
 def with_added(state: BufferState, count: int, arrived_at: float | None = None) -> BufferState:

@@ -93,7 +93,7 @@ class ChecksTheRoomBeforeItAdds(Racing):
 
 
 class Halfway(Appending):
-    """Stops, once, in the middle of a change until somebody has read what there is."""
+    """Stops, once, in the middle of a change until somebody has looked at what shows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Halfway(Appending):
 
     @contextmanager
     def first_half(self) -> Iterator[None]:
-        """Go on behind this block only after a read that began behind it too."""
+        """Go on behind this block only after a look that began behind it too."""
         with self._step:
             yield
             waits = not self._half.is_set()
@@ -116,13 +116,19 @@ class Halfway(Appending):
             self._seen.set()
         return found
 
+
+class ReadHalfway(Halfway):
     def read(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
         read = super().read
         yield from self.looked(lambda: list(read(stream, start, stop)))
 
+    def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        controls = super().controls
+        yield from self.looked(lambda: list(controls(stream, start, stop)))
+
 
 @caught_by("a_reader_sees_all_of_an_append_or_nothing")
-class AppendsInTwoSteps(Halfway):
+class AppendsInTwoSteps(ReadHalfway):
     def broken(self, stream: str, events: Sequence[Event], expected: int, grant: Grant) -> int:
         if expected == 0:
             return self.soundly(stream, events, expected, grant)
@@ -132,7 +138,7 @@ class AppendsInTwoSteps(Halfway):
 
 
 @caught_by("a_reader_sees_a_measurement_together_with_its_eviction")
-class EvictsInASecondStep(Halfway):
+class EvictsInASecondStep(ReadHalfway):
     def add(self, stream: str, measurement: Any, clock: Clock) -> int | None:
         tail = self._tails[stream]
         with self.first_half():

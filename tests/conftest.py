@@ -17,7 +17,7 @@ from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("test", UNHURRIED, derandomize=True)
-settings.register_profile("prove", UNHURRIED, max_examples=2000, print_blob=True)
+settings.register_profile("prove", UNHURRIED, max_examples=1000, print_blob=True)
 settings.load_profile("prove" if LONG else "test")
 
 

@@ -72,6 +72,14 @@ class Rig:
         for _ in range(times):
             assert self.looked.acquire(timeout=PATIENCE)
 
+    def comes_to(self, condition: Callable[[], object]) -> bool:
+        """Wait until it holds, or for so many looks that it never will."""
+        for _ in range(10**4):
+            if condition():
+                return True
+            self.looks(1)
+        return False
+
 
 class Stuck:
     """A replay function that does not return before it is let go."""

@@ -48,15 +48,26 @@ class TakingTurns(OpenedAnew):
         self.turn = 1 - self.turn
         self.log, self.buffer = self.logs[self.turn], self.buffers[self.turn]
 
+    @rule()
+    def both_add(self) -> None:
+        """Each remembers where the stream stood after its own add, and the other's has come since."""
+        for _ in range(4):
+            self.add_measurement("ann")
+            self.another_one_goes_on()
+
     def teardown(self) -> None:
         if hasattr(self, "buffers"):
-            super().teardown()
-            for each in self.logs:
-                each.close()
+            try:
+                super().teardown()
+            finally:
+                for each in self.logs:
+                    each.close()
 
 
 def slowly(examples: int) -> settings:
-    """So many histories in `make test`."""
+    """So many histories in `make test`, and eight times as many in `make prove`."""
     return settings(
-        max_examples=300 if LONG else examples, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=examples * (8 if LONG else 1),
+        stateful_step_count=30,
+        suppress_health_check=[HealthCheck.too_slow],
     )

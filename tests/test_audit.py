@@ -178,6 +178,9 @@ def test_a_committed_offset_that_goes_back_is_told_with_the_event_that_did_it() 
     """As every finding: the offset that it begins with is that of the event."""
     report = audit([*ADDED, BufferCleared(4), BufferCleared(1)])
     assert "offset 5: the committed offset went back from 4" in report.findings
+    completed = [SnapshotBegun(1, None, 9.0), SnapshotFinalized(1, 9.0), ReplayCompleted(1)]
+    report = audit([*ADDED, BufferCleared(9), *completed])
+    assert "offset 7: the committed offset went back from 9" in report.findings
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,21 @@
 """`holdover replay --log`: the buffer is in a file, and an interrupted run is continued as if nothing had happened."""
 
 import csv
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from replaying import COLUMNS, NOON, calls, prepare, refusal, started, summary, write_rows
 
 from events import LogUnavailableError, SqliteLog
 from events._sqlite._transactions import Transactions
@@ -30,56 +28,20 @@ from statemachine.cli._store import Store
 from statemachine.cli._table import Row
 from statemachine.cli._turn import Due
 
-NOON = datetime(2016, 4, 12, 12)
-COLUMNS = ("--user", "User", "--time", "Time", "--value", "Kg")
 SAMPLE = ("--user", "User", "--time", "Time", "--value", "HeartRate")
-
-MINE = """
-import os, signal, time
-from pathlib import Path
-
-def mine(frozen):
-    with open("calls", "a") as calls:
-        calls.write(f"{frozen.user_id} {frozen.version}\\n")
-    if "KILL_EVERY" in os.environ and len(Path("calls").read_text().splitlines()) % int(os.environ["KILL_EVERY"]) == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(float(os.environ.get("PAUSE", "0")))
-    if os.environ.get("FAIL") == frozen.user_id and len(frozen) < 8:
-        raise ArithmeticError(f"only {len(frozen)}")
-    yield {"user": frozen.user_id, "window": frozen.version, "rows": " ".join(str(row.number) for row in frozen)}
-    yield {"user": frozen.user_id, "last": frozen[-1].value, "none": None}
-"""
+USERS = "ann", "ben", "cleo"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with a process to be named and a file of three users' rows in turn."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "process", raising=False)
-    (tmp_path / "process.py").write_text(MINE)
-    write_rows(tmp_path, 12)
+    prepare(tmp_path, monkeypatch)
+    write_rows(tmp_path, 12, USERS)
     return tmp_path
-
-
-def write_rows(folder: Path, count: int, users: tuple[str, ...] = ("ann", "ben", "cleo")) -> None:
-    rows = [f"{user},{NOON + timedelta(minutes=minute)},{minute}.5\n" for minute in range(count) for user in users]
-    (folder / "in.csv").write_text("".join(["User,Time,Kg\n", *rows]))
 
 
 def replayed(*options: str, columns: tuple[str, ...] = COLUMNS, source: str = "in.csv") -> Result:
     return CliRunner().invoke(holdover, ["replay", source, *columns, *options])
-
-
-def run(folder: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "statemachine", "replay", "in.csv", *COLUMNS, *options],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def kept(log: Path) -> set[tuple[str, int]]:
@@ -89,18 +51,6 @@ def kept(log: Path) -> set[tuple[str, int]]:
             return set(connection.execute("SELECT user, version FROM holdover_replay_windows WHERE error = ''"))
         except sqlite3.OperationalError:  # not there yet
             return set()
-
-
-def summary(result: Result) -> list[str]:
-    """What is shown, but for what is said of an earlier run and the name of the output."""
-    lines = result.stdout.replace("whole.csv", "out.csv").splitlines()
-    return [line for line in lines if "earlier run" not in line and "complete already" not in line]
-
-
-def refusal(result: Result) -> str:
-    assert (result.exit_code, result.stdout) == (2, "")
-    (line,) = result.stderr.splitlines()
-    return line
 
 
 @pytest.mark.parametrize("durability", ["full", "normal", "off"])
@@ -121,12 +71,12 @@ def test_a_complete_run_says_so_and_writes_the_output_again(folder: Path) -> Non
     """The second run adds and replays nothing, and the output is there again."""
     options = ("--log", "b.db", "--every", "5", "--process", "process:mine", "--output", "out.csv")
     first = replayed(*options)
-    output, calls = (folder / "out.csv").read_bytes(), (folder / "calls").read_bytes()
+    output, called = (folder / "out.csv").read_bytes(), calls(folder)
     (folder / "out.csv").unlink()
     second = replayed(*options)
     assert "The run was complete already; nothing was left to do." in second.stdout
     assert summary(second) == summary(first)
-    assert ((folder / "out.csv").read_bytes(), (folder / "calls").read_bytes()) == (output, calls)
+    assert ((folder / "out.csv").read_bytes(), calls(folder)) == (output, called)
     assert second.exit_code == 0
 
 
@@ -135,18 +85,16 @@ def test_a_complete_run_says_so_and_writes_the_output_again(folder: Path) -> Non
 )
 def test_killed_at_a_window_and_run_again(folder: Path, options: tuple[str, ...]) -> None:
     """Killed (SIGKILL) in the middle of a replay, again and again: the same bytes as without, and each row once."""
-    write_rows(folder, 22)
+    write_rows(folder, 22, USERS)
     process = ("--process", "process:mine", *options)
     assert replayed(*process, "--output", "whole.csv").exit_code == 0
     (folder / "calls").unlink()
-    log, kills, done = folder / "b.db", 0, Counter[tuple[str, int]]()
+    log, kills = folder / "b.db", 0
     while True:
-        before = kept(log)
-        with run(folder, *process, "--log", "b.db", "--output", "out.csv", KILL_EVERY="7") as running:
+        before, done = kept(log), len(calls(folder))
+        with started(folder, *process, "--log", "b.db", "--output", "out.csv", KILL_EVERY="7") as running:
             shown, errors = running.communicate()
-        calls = [line.split() for line in (folder / "calls").read_text().splitlines()[done.total() :]]
-        assert not before & {(user, int(version)) for user, version in calls}  # what was kept is not replayed again
-        done.update((user, int(version)) for user, version in calls)
+        assert not before & set(calls(folder)[done:])  # what was kept is not replayed again
         if running.returncode != -signal.SIGKILL:
             break
         kills += 1
@@ -163,12 +111,12 @@ def test_killed_at_a_window_and_run_again(folder: Path, options: tuple[str, ...]
 
 def test_killed_from_outside_and_run_again(folder: Path) -> None:
     """Killed as soon as some more windows are in the file, wherever it then is: the same bytes as without."""
-    write_rows(folder, 22)
+    write_rows(folder, 22, USERS)
     options = ("--process", "process:mine", "--every", "2")
     assert replayed(*options, "--output", "whole.csv").exit_code == 0
     (folder / "calls").unlink()
     for wanted in (1, 9, 20):
-        with run(folder, *options, "--log", "b.db", PAUSE="0.01") as running:
+        with started(folder, *options, "--log", "b.db", HOLD=f"{wanted + 8}") as running:
             while len(kept(folder / "b.db")) < wanted and running.poll() is None:
                 time.sleep(0.001)
             running.kill()
@@ -274,18 +222,18 @@ def test_a_window_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_no_row_is_added_to_a_window_that_could_not_be_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the next replay could not begin, the row after it is not added: it would belong to another window."""
-    release, begin = Event(), ReplayBuffer.begin_snapshot
+    release, begin = Event(), ReplayBuffer._begin
 
     def wait(_frozen: FrozenSnapshot[Row]) -> list[Judged]:
         release.wait()
         return []
 
-    def refuse(buffer: ReplayBuffer[Row], user: str, timestamp: Any = None) -> int:
+    def refuse(buffer: ReplayBuffer[Row], user: str, timestamp: Any, latest: int | None = None) -> int:
         if buffer.state(user).version:
             raise LogUnavailableError("away")
-        return begin(buffer, user, timestamp)
+        return begin(buffer, user, timestamp, latest)
 
-    monkeypatch.setattr(ReplayBuffer, "begin_snapshot", refuse)
+    monkeypatch.setattr(ReplayBuffer, "_begin", refuse)
     rows = [Row("ann", NOON + timedelta(minutes=number), 80.0, number, (), ()) for number in range(5)]
     buffer = ReplayBuffer[Row](config=config_for(2))
     with ThreadPoolExecutor(1) as executor:
@@ -305,15 +253,15 @@ def test_failures_of_an_earlier_run_are_told_again(folder: Path, monkeypatch: py
     memory = replayed(*options)
     results = [replayed(*options, "--log", "b.db") for _ in range(2)]
     assert memory.stderr.splitlines() == [
-        "user 'ben': replay 1, of 5 rows, failed: ArithmeticError: only 5",
-        "user 'ben': replay 3, of 2 rows, failed: ArithmeticError: only 2",
+        r"user 'ben': replay 1, of 5 rows, failed: ArithmeticError: only 5\x00\udc80",
+        r"user 'ben': replay 3, of 2 rows, failed: ArithmeticError: only 2\x00\udc80",
     ]
     assert [(result.exit_code, result.stderr) for result in results] == [(1, memory.stderr)] * 2
 
 
 def test_many_failures_do_not_park_a_user(folder: Path) -> None:
     """A replay that fails at every window is tried again with the next, however often."""
-    write_rows(folder, 40)
+    write_rows(folder, 40, USERS)
     (folder / "process.py").write_text("def mine(frozen):\n    raise ArithmeticError('no')\n")
     result = replayed("--process", "process:mine", "--every", "1")
     assert result.exit_code == 1
@@ -348,7 +296,7 @@ def test_the_log_of_another_file_is_refused(folder: Path) -> None:
     (folder / "other.csv").write_text((folder / "in.csv").read_text())
     line = refusal(replayed("--log", "b.db", "--every", "5", source="other.csv"))
     assert "the file's name was 'in.csv' and is 'other.csv'; choose" in line
-    write_rows(folder, 13)
+    write_rows(folder, 13, USERS)
     assert "the file's content was " in refusal(replayed("--log", "b.db", "--every", "5"))
 
 
@@ -385,8 +333,8 @@ def test_a_damaged_table_of_results_is_one_line(folder: Path) -> None:
 
 def test_two_runs_at_once_are_refused(folder: Path) -> None:
     """A second run on the file while the first is at work would add every row again, so it is refused."""
-    with run(folder, "--log", "b.db", "--process", "process:mine", "--every", "1", PAUSE="60") as running:
-        while not (folder / "calls").exists():
+    with started(folder, "--log", "b.db", "--process", "process:mine", "--every", "1", HOLD="0") as running:
+        while not calls(folder):
             assert running.poll() is None
             time.sleep(0.001)
         line = refusal(replayed("--log", "b.db", "--process", "process:mine", "--every", "1"))
@@ -421,7 +369,7 @@ def test_times_with_zones_and_odd_names_are_kept(folder: Path) -> None:
     )
     options = ("--process", "process:mine", "--every", "3")
     assert replayed(*options, "--output", "whole.csv").exit_code == 0
-    with run(folder, *options, "--log", "b.db", DIE="yes") as running:
+    with started(folder, *options, "--log", "b.db", DIE="yes") as running:
         assert running.communicate() == ("", "")
     assert running.returncode == 9
     assert replayed(*options, "--log", "b.db", "--output", "out.csv").exit_code == 0

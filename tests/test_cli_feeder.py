@@ -111,10 +111,10 @@ def test_a_full_buffer_whose_replay_fails_refuses_the_row() -> None:
 def test_an_error_while_a_replay_begins_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong before the freeze reaches the feeder instead of leaving it waiting."""
 
-    def refuse(_self: Any, _user: str, _timestamp: Any = None) -> int:
+    def refuse(_self: Any, _user: str, _timestamp: Any, _latest: int | None = None) -> int:
         raise LookupError("unexpected")
 
-    monkeypatch.setattr(ReplayBuffer, "begin_snapshot", refuse)
+    monkeypatch.setattr(ReplayBuffer, "_begin", refuse)
     with feeding(lambda _frozen: [], Due(1)) as (feeder, _buffer):
         feeder.feed(row("ann", 1))
         with pytest.raises(LookupError, match="unexpected"):

@@ -1,14 +1,11 @@
 """`holdover log`, `state`, `audit` and `replay --log` with the address of a PostgreSQL database in a file's place."""
 
-import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import postgres
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from replaying import COLUMNS, calls, prepare, refusal, started, summary, write_rows
 from tried import LONG
 
 from events import LogUnavailableError, MeasurementAdded, PostgresLog, ReplayCompleted, SqliteLog
@@ -27,24 +25,8 @@ from statemachine.cli._store import Store
 from statemachine.cli._store_postgres import server_home
 from tests.conftest import Clock
 
-NOON = datetime(2016, 4, 12, 12)
-COLUMNS = ("--user", "User", "--time", "Time", "--value", "Kg")
-
-MINE = """
-import os, signal, time
-from pathlib import Path
-
-def mine(frozen):
-    with open("calls", "a") as calls:
-        calls.write(f"{frozen.user_id} {frozen.version}\\n")
-    if "KILL_EVERY" in os.environ and len(Path("calls").read_text().splitlines()) % int(os.environ["KILL_EVERY"]) == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(float(os.environ.get("PAUSE", "0")))
-    if os.environ.get("FAIL") == frozen.user_id and len(frozen) < 8:
-        raise ArithmeticError(f"only {len(frozen)}\\0\\udc80")
-    yield {"user": frozen.user_id, "window": frozen.version, "rows": " ".join(str(row.number) for row in frozen)}
-    yield {"user": frozen.user_id, "last": frozen[-1].value, "odd": "\\0\\\\"}
-"""
+USERS = r"a\nn", "ben", "cleo"
+MINE = "--process", "process:mine"
 
 
 @pytest.fixture
@@ -72,43 +54,17 @@ def server(address: str) -> Iterator["psycopg.Connection[Any]"]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with a process to be named and a file of three users' rows in turn."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "process", raising=False)
-    (tmp_path / "process.py").write_text(MINE)
-    write_rows(tmp_path, 12)
+    prepare(tmp_path, monkeypatch)
+    write_rows(tmp_path, 12, USERS)
     return tmp_path
-
-
-def write_rows(folder: Path, count: int, users: tuple[str, ...] = ("a\\nn", "ben", "cleo")) -> None:
-    rows = [f"{user},{NOON + timedelta(minutes=minute)},{minute}.5\n" for minute in range(count) for user in users]
-    (folder / "in.csv").write_text("".join(["User,Time,Kg\n", *rows]))
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(holdover, [str(argument) for argument in arguments])
 
 
-def refusal(result: Result) -> str:
-    assert (result.exit_code, result.stdout) == (2, ""), result.output
-    (line,) = result.stderr.splitlines()
-    return line
-
-
 def replayed(*options: str) -> Result:
-    return run("replay", "in.csv", *COLUMNS, "--process", "process:mine", *options)
-
-
-def started(folder: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "statemachine", "replay", "in.csv", *COLUMNS, "--process", "process:mine"]
-    return subprocess.Popen(
-        [*command, *options],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return run("replay", "in.csv", *COLUMNS, *MINE, *options)
 
 
 def kept(server: "psycopg.Connection[Any]", schema: str) -> set[tuple[str, int]]:
@@ -117,11 +73,6 @@ def kept(server: "psycopg.Connection[Any]", schema: str) -> set[tuple[str, int]]
         return set(server.execute(f"SELECT user_id, version FROM {schema}.replay_windows WHERE error = ''").fetchall())
     except psycopg.errors.UndefinedTable:
         return set()
-
-
-def summary(result: Result) -> list[str]:
-    lines = result.stdout.replace("whole.csv", "out.csv").splitlines()
-    return [line for line in lines if "earlier run" not in line and "complete already" not in line]
 
 
 def filled(log: Any, clock: Clock) -> None:
@@ -231,11 +182,11 @@ def test_with_a_server_the_output_is_the_same(folder: Path, there: tuple[str, ..
     result = replayed("--every", "5", "--output", "out.csv", "--log", *there, "--durability", durability)
     assert (result.exit_code, result.stderr, summary(result)) == (0, "", summary(memory))
     assert (folder / "out.csv").read_bytes() == (folder / "whole.csv").read_bytes()
-    output, calls = (folder / "out.csv").read_bytes(), (folder / "calls").read_bytes()
+    output, called = (folder / "out.csv").read_bytes(), calls(folder)
     (folder / "out.csv").unlink()
     second = replayed("--every", "5", "--output", "out.csv", "--log", *there)
     assert "The run was complete already; nothing was left to do." in second.stdout
-    assert ((folder / "out.csv").read_bytes(), (folder / "calls").read_bytes()) == (output, calls)
+    assert ((folder / "out.csv").read_bytes(), calls(folder)) == (output, called)
     assert run("audit", *there).exit_code == 0
 
 
@@ -256,17 +207,16 @@ def test_killed_at_a_window_and_run_again(
     folder: Path, there: tuple[str, ...], schema: str, server: "psycopg.Connection[Any]"
 ) -> None:
     """Killed in the middle of a replay, again and again, and run again at once: the same bytes, and each row once."""
-    write_rows(folder, 22)
+    write_rows(folder, 22, USERS)
     assert replayed("--every", "5", "--output", "whole.csv").exit_code == 0
     (folder / "calls").unlink()
     kills = 0
     while True:
-        before, done = kept(server, schema), len((folder / "calls").read_text().splitlines()) if kills else 0
+        before, done = kept(server, schema), len(calls(folder))
         options = ("--every", "5", "--log", *there, "--output", "out.csv")
-        with started(folder, *options, KILL_EVERY="7" if LONG else "9") as running:
+        with started(folder, *MINE, *options, KILL_EVERY="7" if LONG else "9") as running:
             shown, errors = running.communicate()
-        calls = [line.split() for line in (folder / "calls").read_text().splitlines()[done:]]
-        assert not before & {(user, int(version)) for user, version in calls}  # what was kept is not replayed again
+        assert not before & set(calls(folder)[done:])  # what was kept is not replayed again
         if running.returncode != -signal.SIGKILL:
             break
         kills += 1
@@ -371,8 +321,8 @@ def test_two_runs_at_once_are_refused(
     """A second run on the schema while the first is at work would add every row again; another schema is no matter."""
     monkeypatch.setattr(_store_postgres, "PATIENCE", "10ms")
     options = ("--every", "1")
-    with started(folder, "--log", *there, *options, PAUSE="60") as running:
-        while not (folder / "calls").exists():
+    with started(folder, *MINE, "--log", *there, *options, HOLD="0") as running:
+        while not calls(folder):
             assert running.poll() is None
             time.sleep(0.001)
         line = refusal(replayed("--log", *there, *options))

@@ -97,6 +97,7 @@ def after(history: Sequence[Event], state: BufferState = BufferState()) -> Buffe
         (ADDED, ClearBuffer(2), [BufferCleared(2)]),
         (ADDED, ClearBuffer(0), []),
         (COMPLETED, BeginSnapshot(10.0, "one"), [SnapshotBegun(2, "one", 40.0)]),
+        (COMPLETED, BeginSnapshot(10.0, "one", 1), [SnapshotBegun(2, "one", 40.0)]),
     ],
 )
 def test_what_a_command_records(given_: list[Event], when: Command, then: list[Event]) -> None:
@@ -121,6 +122,14 @@ def test_what_a_command_records(given_: list[Event], when: Command, then: list[E
         ([*BEGUN, AbortBegun(1, "")], CompleteReplay(1), StaleSnapshotError, "no reason given"),
         (COMPLETED, CompleteReplay(1), StaleSnapshotError, "completed, aborted or expired"),
         (ABORTED, RenewLease(0.0, 1), StaleSnapshotError, "roll back"),
+        (
+            ABORTED,
+            BeginSnapshot(0.0, None, 0),
+            StaleSnapshotError,
+            "^cannot begin_snapshot: snapshot 0 is over; snapshot 1 has begun since",
+        ),
+        (BEGUN, BeginSnapshot(0.0, None, 0), StaleSnapshotError, "snapshot 1 has begun since"),
+        (BEGUN, BeginSnapshot(0.0, None, 1), SnapshotInProgressError, "wait until snapshot 1"),
         (EXPIRED, FinalizeSnapshot(0.0, 1), StaleSnapshotError, r"being aborted \(expired\)"),
         (
             [*COMPLETED, SnapshotBegun(2, "", 9.0)],

@@ -222,6 +222,14 @@ def test_remembering_changes_no_answer(policy: DuePolicy, window: Window, room: 
         assert ask(other, room, AT_ONCE) == room_and_due(policy, other, room)
 
 
+def test_what_is_known_not_to_be_due_is_not_remembered_of_another_time() -> None:
+    """By now two would be due, so there is no room for a second; when nobody has looked, there is."""
+    policy, window = AllOf(Count(2), Age(5)), Window(1, 0.0)
+    ask = remembering(policy)
+    assert ask(window, 3, AT_ONCE) == (3, 5.0)
+    assert ask(window, 3, 100.0)[0] == 0
+
+
 def test_what_arrived_nobody_knows_when_is_asked_for_as_it_is() -> None:
     """An arrival of long ago is no time to count from: what is not due by age is not due at no time at all."""
     ask = remembering(Count(3))

@@ -33,7 +33,7 @@ from tried import LONG, SEED, tried
 
 from statemachine import ReplayBuffer
 
-SEEDS, KILLS = (16, 60) if LONG else (2, 20)
+SEEDS, KILLS = (8, 60) if LONG else (2, 20)
 LIVES = 10
 """How many kills a file sees before a new one is begun, so that its history stays short enough to be gone through."""
 

@@ -28,10 +28,11 @@ def test_past_max_replay_time_it_is_abandoned_and_another_thread_takes_its_place
             results = [rig.result(), rig.result()]
     else:
         results = rig.manager.replay_ready()
-        assert rig.outcomes() == ["abandoned", "completed"]
-    assert [(result.user_id, result.outcome) for result in results] == [("ann", "abandoned"), ("bob", "completed")]
-    assert "took longer than 1000 s" in str(results[0].error)
-    assert results[0].retry_at == rig.clock.now + 10
+        assert sorted(rig.outcomes()) == ["abandoned", "completed"]
+    late, other = sorted(results, key=lambda result: result.user_id)  # bob's may be told before ann's is settled
+    assert [late.outcome, other.outcome] == ["abandoned", "completed"]
+    assert "took longer than 1000 s" in str(late.error)
+    assert late.retry_at == rig.clock.now + 10
     assert running() == threads
     stuck.go_on.set()
     assert ended(*threads)
@@ -109,7 +110,7 @@ def test_a_snapshot_of_the_application_that_hangs(wait: int) -> None:
     assert stuck.has_begun()
     thread = worker()
     rig.clock.now += wait
-    assert [rig.result().outcome, rig.result().outcome] == ["abandoned", "completed"]
+    assert sorted([rig.result().outcome, rig.result().outcome]) == ["abandoned", "completed"]
     assert rig.buffer.state("ann").retry_at == rig.clock.now + 10
     stuck.go_on.set()
     rig.manager.stop()

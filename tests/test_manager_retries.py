@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from managing import PATIENCE, Rig, Watched, fail
+from managing import PATIENCE, FakePool, Rig, Watched, fail
 
 from events import MemoryLog
 from statemachine import Backoff, BufferConfig, StaleSnapshotError, UserParkedError, due
@@ -107,7 +107,7 @@ def test_a_replay_under_way_when_the_process_died_counts_as_an_attempt() -> None
     after = Rig(sum, log=log, max_attempts=2)
     after.clock.now += 300
     with after.manager:
-        after.looks(5)
+        assert after.comes_to(lambda: after.buffer.state("ann").retry_at)
         assert after.buffer.state("ann").retry_at == after.clock.now + 10
         after.clock.now += 10
         assert (after.result().attempt, after.buffer.size("ann")) == (2, 0)
@@ -147,6 +147,26 @@ def test_another_manager_puts_off_instead_of_trying_at_once() -> None:
     assert rig.manager.replay_ready() == []
     assert rig.buffer.state("ann").retry_at == rig.clock.now + 10
     assert rig.buffer.state("ann").version == 1
+
+
+@pytest.mark.parametrize(("replay", "attempts", "replayed"), [(fail, 1, 0), (sum, 0, 1)])
+def test_who_was_replayed_since_it_was_found_due_is_not_replayed_again(
+    replay: Any, attempts: int, replayed: int
+) -> None:
+    """Another process, or a worker that was handed the same user, was faster, with success or not."""
+    rig = Rig(replay, "ann", max_attempts=1)
+    journal, faster = rig.buffer._journal, Rig(replay, log=rig.buffer._log)
+    is_due = journal.is_due
+
+    def replayed_thereupon(user_id: str, now: float) -> bool:
+        due = is_due(user_id, now)
+        assert faster.manager.replay_user("ann").ok == (replay is sum)
+        return due
+
+    journal.is_due = replayed_thereupon  # type: ignore[method-assign]
+    assert rig.manager._replay_due("ann", FakePool()) is None  # type: ignore[arg-type]
+    state = rig.buffer.state("ann")
+    assert (state.version, state.attempts, state.replayed, rig.buffer.parked()) == (1, attempts, replayed, [])
 
 
 def test_two_managers_park_once() -> None:

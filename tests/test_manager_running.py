@@ -10,6 +10,7 @@ from statemachine import (
     BufferConfig,
     ReplayManager,
     SnapshotInProgressError,
+    StaleSnapshotError,
     due,
 )
 
@@ -83,11 +84,11 @@ def test_of_two_who_find_a_user_due_one_replays_it() -> None:
     """Two managers on one buffer: who begins second is refused, and says nothing."""
 
     class Slow(Watched):
-        def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
+        def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
             both.wait(PATIENCE)
             try:
-                return super().begin_snapshot(user_id, timestamp)
-            except SnapshotInProgressError:
+                return super()._begin(user_id, timestamp, latest)
+            except StaleSnapshotError:
                 refused.set()
                 raise
 

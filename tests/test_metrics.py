@@ -427,3 +427,14 @@ def test_adds_that_evict_nothing_are_all_counted() -> None:
         buffer.add_measurement("ann", number)
     metrics = buffer.metrics()
     assert (metrics.added, metrics.live, metrics.evicted) == (4, 4, 0)
+
+
+def test_sums_of_what_another_buffer_has_decided() -> None:
+    """What this buffer recorded last is not counted on from there, once another one has gone on."""
+    first: ReplayBuffer[int] = ReplayBuffer()
+    first.add_measurements("ann", [1, 2, 3])
+    second: ReplayBuffer[int] = ReplayBuffer(first._log)
+    begun(second).complete()
+    second.add_measurement("ann", 4)
+    metrics = first.metrics()
+    assert (metrics.added, metrics.replayed, metrics.live) == (4, 3, 1)

@@ -116,6 +116,11 @@ def test_below_counts_what_lies_below(numbers: list[int], pieces: list[int], bou
     assert [offsets.below(number) for number in numbers] == list(range(len(numbers)))
 
 
+def test_the_last_is_not_below_itself() -> None:
+    """But below what comes next."""
+    assert [Offsets((range(3),)).below(bound) for bound in (2, 3)] == [2, 3]
+
+
 @given(ASCENDING, PIECES)
 def test_every_offset_is_a_bound(numbers: list[int], pieces: list[int]) -> None:
     """The first of what is asked for is within, the bound at its end is not, also where that is the last of all."""

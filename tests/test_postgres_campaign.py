@@ -19,7 +19,7 @@ from tried import LONG, SEED, tried
 from events import MeasurementAdded, PostgresLog
 from statemachine import BufferConfig, ReplayBuffer, due
 
-SEEDS, LEASE = (8, 1.0) if LONG else (1, 0.5)
+SEEDS, LEASE = (5, 1.0) if LONG else (1, 0.5)
 DEEDS = (
     {"kill_worker": 4, "kill_adder": 2, "pause_worker": 4}
     if LONG

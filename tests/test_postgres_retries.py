@@ -610,7 +610,7 @@ class Kind:
     Parameters:
         name: its name.
         fault: what happens.
-        every: to every how many of them it does in a short run; in a long one, to 40 times as many.
+        every: to every how many of them it does in a short run; in a long one, to 12 times as many.
         timeout: the log's: where the server stays away, it has to pass.
     """
 
@@ -624,11 +624,11 @@ class Kind:
 
 
 KINDS = [
-    Kind("lost", lost, 200),
-    Kind("unanswered", unanswered, 90),
+    Kind("lost", lost, 300),
+    Kind("unanswered", unanswered, 150),
     *(Kind(f"answered-to-{count}", answered_in_part(count), 200) for count in (1, 40)),
     Kind("terminated", terminated, 200),
-    Kind("late", late, 90),
+    Kind("late", late, 150),
     Kind("lost-and-away", lasting(lost), 250, 1.0),
     Kind("unanswered-and-away", lasting(unanswered), 400, 1.0),
 ]
@@ -689,7 +689,7 @@ def after_an_error(
 def test_whatever_breaks_nothing_is_lost_or_doubled(kind: Kind, part: int) -> None:
     """The connection breaks at each request of a buffer's life in turn, and it is lived down."""
     sound = sound_life()
-    step = max(1, kind.every // 40) if LONG else kind.every
+    step = max(1, kind.every // 12) if LONG else kind.every
     first = part * step if LONG else step // 2
     seen = Counter(live(kind, nth) for nth in range(first, sound.requests, PARTS * step))
     tried(broken_connections=sum(seen.values()))

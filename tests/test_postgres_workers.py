@@ -87,10 +87,10 @@ def test_workers_share_who_is_due(machine: Callable[..., ReplayBuffer[Any]]) -> 
     vain: list[BaseException] = []
 
     class Witness(ReplayBuffer[Any]):
-        def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
+        def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
             try:
-                return super().begin_snapshot(user_id, timestamp)
-            except SnapshotInProgressError as error:
+                return super()._begin(user_id, timestamp, latest)
+            except (SnapshotInProgressError, StaleSnapshotError) as error:
                 vain.append(error)
                 raise
 

@@ -31,9 +31,9 @@ class KeepingHistorySpec(ReplayBufferSpec):
 
 
 TestTruncating = ReplayBufferSpec.TestCase
-TestTruncating.settings = settings(max_examples=1500 if LONG else 45, stateful_step_count=40)
+TestTruncating.settings = settings(max_examples=400 if LONG else 30, stateful_step_count=40)
 TestKeepingHistory = KeepingHistorySpec.TestCase
-TestKeepingHistory.settings = settings(max_examples=300 if LONG else 12, stateful_step_count=40)
+TestKeepingHistory.settings = settings(max_examples=100 if LONG else 12, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("public", [ReplayBuffer, FrozenSnapshot])

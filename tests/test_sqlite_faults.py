@@ -22,7 +22,7 @@ from vfs import NAME, Change, Disk, Fault
 from events import LogError, LogFullError, LogUnavailableError, MeasurementAdded, SqliteLog
 from statemachine import BufferConfig, ReplayBuffer
 
-FURTHER = 100 if LONG else 4
+FURTHER = 30 if LONG else 4
 """How many calls are made after the one that failed."""
 
 PARTS = 6
@@ -151,7 +151,7 @@ def test_a_process_that_ends_before_the_disk_works_again(code: int, tmp_path: Pa
     """What was acknowledged is found afterwards, and of the call that was refused last all or nothing."""
     operations, histories = sound_life()
     found_whole = 0
-    for nth in range(60, operations, 1 if LONG else 9):
+    for nth in range(60, operations, 3 if LONG else 9):
         path = tmp_path / f"{nth}.db"
         life = Life(path, vfs=NAME)
         calls = life.calls()

@@ -12,7 +12,7 @@ from vfs import NAME, Disk, Survivors, kept, lost, some, torn
 from events import Durability, LogError, SqliteLog
 from statemachine import ReplayBuffer
 
-SURVIVORS = [lost, kept, torn, *(some(SEED + seed) for seed in range(20 if LONG else 2))]
+SURVIVORS = [lost, kept, torn, *(some(SEED + seed) for seed in range(8 if LONG else 2))]
 
 pytestmark = vfs.needed
 

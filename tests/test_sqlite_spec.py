@@ -28,9 +28,11 @@ class SqliteSpec(OpenedAnew):
         return connection
 
     def teardown(self) -> None:
-        super().teardown()
-        if hasattr(self, "directory"):
-            self.directory.cleanup()
+        try:
+            super().teardown()
+        finally:
+            if hasattr(self, "directory"):
+                self.directory.cleanup()
 
 
 class TwoProcessesSpec(TakingTurns, SqliteSpec):

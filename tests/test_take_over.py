@@ -140,3 +140,29 @@ def test_on_an_event_loop_without_a_hook_they_are_idle_at_once(reopen: Reopen, c
             return [(await buffer.state(user_id)).phase for user_id in ("ann", "bob")]
 
     assert asyncio.run(main()) == ["idle", "idle"]
+
+
+def test_who_is_not_alone_takes_over_nothing_that_has_begun_since(clock: Clock) -> None:
+    """Whoever was believed to be gone completes its replay while it is to be aborted, and begins the next."""
+
+    class Overtaken(MemoryLog[Any]):
+        meanwhile: Callable[[], object] | None = None
+
+        def append(self, *arguments: Any, **options: Any) -> int:
+            overtakes, self.meanwhile = self.meanwhile, None
+            if overtakes is not None:
+                overtakes()
+            return super().append(*arguments, **options)
+
+    def complete_and_begin() -> None:
+        first.complete_replay("ann")
+        first.begin_snapshot("ann")
+
+    log = Overtaken()
+    first: ReplayBuffer[Any] = ReplayBuffer(log, clock=clock)
+    first.add_measurements("ann", [1, 2])
+    first.finalize_snapshot("ann", first.begin_snapshot("ann"))
+    log.meanwhile = complete_and_begin
+    second: ReplayBuffer[Any] = ReplayBuffer(log, clock=clock, take_over=True)
+    state = second.state("ann")
+    assert (state.phase, state.version, state.replayed, state.attempts) == ("snapshotting", 2, 2, 0)

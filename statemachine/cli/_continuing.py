@@ -28,10 +28,10 @@ class ContinuingBuffer(ReplayBuffer[Row]):
         """Leave the user's snapshot in progress from now on, for another process to take up."""
         self._left.add(user_id)
 
-    def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
-        """See `ReplayBuffer.begin_snapshot`; the version of the snapshot in progress, where there is one."""
+    def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
+        """See `ReplayBuffer._begin`; the version of the snapshot in progress, where there is one."""
         state = self.state(user_id)
-        return super().begin_snapshot(user_id, timestamp) if state.frozen_offset is None else state.version
+        return super()._begin(user_id, timestamp, latest) if state.frozen_offset is None else state.version
 
     def finalize_snapshot(self, user_id: str, version: int | None = None) -> FrozenSnapshot[Row]:
         """See `ReplayBuffer.finalize_snapshot`; where that was done already, its measurements are handed out again."""

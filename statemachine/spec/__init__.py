@@ -146,9 +146,11 @@ class ReplayBufferSpec(Rules):
         """From any state every user gets back to idle, with everything live, and can be replayed to the end."""
         if not hasattr(self, "buffer"):
             return  # hypothesis found the start itself wanting
-        if sys.exc_info()[0] is None:  # else that is what matters
-            self.everybody_gets_back()
-        self.buffer.close()
+        try:
+            if sys.exc_info()[0] is None:  # else that is what matters
+                self.everybody_gets_back()
+        finally:
+            self.buffer.close()
 
     def everybody_gets_back(self) -> None:
         """Nobody is stuck, whatever happened, once the rollback works again."""

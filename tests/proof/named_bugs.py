@@ -142,7 +142,7 @@ BUGS = (
     Bug("adds go on past the deadline", 6, f"{BUFFER}.add_measurement",
         "(tail.until is None or self._clock() < tail.until)", "True", only_long=True),
     Bug("batches go on past the deadline", 6, "events._memory:MemoryLog.add_many",
-        "late = tail.until is not None and not clock() < tail.until", "late = False"),
+        "late = tail.until is not None and not clock() < tail.until", "late = False", only_long=True),
     Bug("attempts are not counted", 6, f"{STATE}:evolve",
         "attempts = state.attempts + 1", "attempts = state.attempts"),
     Bug("attempts count on after a completed replay", 6, f"{STATE}:evolve",

@@ -23,7 +23,7 @@ from statemachine import ReplayBuffer, _decide
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-SECONDS = {"memory": 90, "file": 30}
+SECONDS = {"memory": 60, "file": 20}
 """Of the long version."""
 
 RUNS = {"memory": 100, "file": 8}
