@@ -108,6 +108,30 @@ def test_a_full_buffer_whose_replay_fails_refuses_the_row() -> None:
     assert (account.fed, account.added, account.live, account.lost) == (len(kept), len(kept), len(kept), 0)
 
 
+def test_what_is_said_of_a_full_buffer_does_not_depend_on_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row refused while the replay still ran is tried again when that has failed: what is said is what is so then."""
+    refused, add = Event(), ReplayBuffer[Row].add_measurement
+
+    def look(buffer: ReplayBuffer[Row], user: str, added: Row) -> None:
+        try:
+            add(buffer, user, added)
+        except BufferFullError:
+            if buffer.state(user).phase == "replaying":
+                refused.set()
+            raise
+
+    def fail(_frozen: FrozenSnapshot[Row]) -> list[Judged]:
+        assert refused.wait(60)
+        raise ArithmeticError("no")
+
+    monkeypatch.setattr(ReplayBuffer, "add_measurement", look)
+    with feeding(fail, Due(None, timedelta(days=9)), most=5) as (feeder, _buffer):
+        with pytest.raises(BufferFullError, match="^user 'ann': 10 measurements are live"):
+            feed(feeder, 99)
+        (account,) = feeder.accounts()
+    assert (account.added, account.live, account.lost) == (10, 10, 0)
+
+
 def test_an_error_while_a_replay_begins_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong before the freeze reaches the feeder instead of leaving it waiting."""
 

@@ -154,10 +154,11 @@ class Feeder:
                 self._buffer.add_measurement(row.user, row)
                 return
             except BufferFullError:
-                self._settle(turn)
-                if turn.failed:
+                if turn.failed and turn.under_way is None:
                     raise
-                self._start(turn)
+                self._settle(turn)
+                if not turn.failed:
+                    self._start(turn)
 
     def _next(self, turn: Turn) -> None:
         self._settle(turn)
