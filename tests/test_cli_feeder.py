@@ -126,7 +126,7 @@ def test_what_is_said_of_a_full_buffer_does_not_depend_on_the_threads(monkeypatc
 
     monkeypatch.setattr(ReplayBuffer, "add_measurement", look)
     with feeding(fail, Due(None, timedelta(days=9)), most=5) as (feeder, _buffer):
-        with pytest.raises(BufferFullError, match="^user 'ann': 10 measurements are live"):
+        with pytest.raises(BufferFullError, match=r"^user 'ann': 10 measurements are live"):
             feed(feeder, 99)
         (account,) = feeder.accounts()
     assert (account.added, account.live, account.lost) == (10, 10, 0)
