@@ -225,7 +225,7 @@ def test_no_row_is_added_to_a_window_that_could_not_be_frozen(monkeypatch: pytes
     release, begin = Event(), ReplayBuffer._begin
 
     def wait(_frozen: FrozenSnapshot[Row]) -> list[Judged]:
-        release.wait()
+        assert release.wait(60)
         return []
 
     def refuse(buffer: ReplayBuffer[Row], user: str, timestamp: Any, latest: int | None = None) -> int:

@@ -35,15 +35,17 @@ def feeding(process: Process, due: Due, most: int = 1000) -> Iterator[tuple[Feed
 
 def test_rows_are_added_while_a_replay_runs() -> None:
     """The feeder goes on with the same user's rows while his replay has not returned, and none of them is lost."""
-    release, windows = Event(), []
+    started, release, windows = Event(), Event(), []
 
     def slow(frozen: FrozenSnapshot[Row]) -> list[Judged]:
-        release.wait()
+        started.set()
+        assert release.wait(60)
         windows.append([each.number for each in frozen])
         return []
 
     with feeding(slow, Due(3)) as (feeder, buffer):
         feed(feeder, 5)
+        assert started.wait(60)
         assert (buffer.state("ann").phase, buffer.state("ann").frozen, buffer.state("ann").pending) == (
             "replaying",
             3,
@@ -62,7 +64,7 @@ def test_the_next_row_waits_for_a_replay_that_is_behind() -> None:
 
     def slow(frozen: FrozenSnapshot[Row]) -> list[Judged]:
         started.set()
-        release.wait()
+        assert release.wait(60)
         windows.append(len(frozen))
         return []
 

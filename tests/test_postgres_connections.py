@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event as Signal
+from threading import enumerate as threads
 from typing import Any
 
 import postgres
 import psycopg
 import pytest
 from attrs import evolve
+from proxy import Proxy
 from psycopg_pool import ConnectionPool
 
-from events import Grant, LogBusyError, LogClosedError, MeasurementAdded, PostgresLog
+from events import Grant, LogBusyError, LogClosedError, LogUnavailableError, MeasurementAdded, PostgresLog
 from events._postgres import _database
+from events._postgres._database import Database
 from events.conformance._base import together
 
 PATIENCE = 30.0
@@ -96,6 +99,22 @@ def test_who_waits_when_the_log_is_closed_is_told_so(log: PostgresLog[Any], aske
             waiting.result(PATIENCE)
         assert session.execute("SELECT 1").fetchone() == (1,)
     assert session.closed
+
+
+def test_a_server_that_is_away_when_the_first_connection_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables were seen to, and then nobody answers: what is said is that, and nothing goes on trying."""
+    with Proxy(postgres.address(postgres.QUICK)) as between:
+        see_to_tables = Database._open
+
+        def and_away(*arguments: Any) -> None:
+            see_to_tables(*arguments)
+            between.refusing = True
+
+        monkeypatch.setattr(Database, "_open", and_away)
+        before = threads()
+        with pytest.raises(LogUnavailableError, match="cannot be reached"):
+            PostgresLog[Any](between.address, schema=postgres.new_schema(), timeout=0.5)
+        assert [one.name for one in threads() if one not in before and one.name.startswith("holdover")] == []
 
 
 def test_a_closed_log_does_nothing_more(log: PostgresLog[Any]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -77,14 +77,12 @@ class Database:
         while True:
             try:
                 self._open(steps, may_migrate)
-                break
+                return
             except LogError as error:
                 cause = error.__cause__
                 if not (isinstance(cause, psycopg.Error) and may_pass(cause)) or monotonic() > deadline:
                     raise
                 sleep(LONGEST_PAUSE)
-        with suppress(PoolTimeout):
-            self._opened().wait(max(0.1, self.options.timeout))
 
     def _open(self, steps: list[Migration], may_migrate: bool) -> None:
         with self.connection() as connection:

@@ -125,11 +125,15 @@ class PostgresLog(Reading[M]):
         self._claims_first = False
         self._doubted: set[str] = set()
         self._seen: dict[str, tuple[int, int]] = {}  # of streams written to: the head then, and where they were full
-        self._database.open(migrations(), may_migrate=migrate)
-        self._identity: str = self._database.fetch(self._statements.identity, {})[0][0]
-        asked_at = steady()
-        ((server_time,),) = self._database.fetch(self._statements.time, {})
-        self._clock.tell(server_time, asked_at, steady())
+        try:
+            self._database.open(migrations(), may_migrate=migrate)
+            self._identity: str = self._database.fetch(self._statements.identity, {})[0][0]
+            asked_at = steady()
+            ((server_time,),) = self._database.fetch(self._statements.time, {})
+            self._clock.tell(server_time, asked_at, steady())
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def tails(self) -> Mapping[str, Tail[M]]:
