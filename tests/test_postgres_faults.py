@@ -317,7 +317,7 @@ def test_a_log_is_compacted_beside_who_does_the_same(log: Log, schema: str) -> N
     """The server's own vacuum, or another worker's, is not waited for; who only looks does not do it."""
     with psycopg.connect(postgres.address()) as connection:
         connection.execute(f"LOCK TABLE {schema}.events IN SHARE UPDATE EXCLUSIVE MODE")
-        with PostgresLog[Any](postgres.address(), schema=schema, timeout=0.1) as hasty:
+        with PostgresLog[Any](postgres.address(), schema=schema, timeout=1) as hasty:
             hasty.compact()
     with PostgresLog[Any](postgres.address(), schema=schema, read_only=True) as looking:
         with pytest.raises(LogUnavailableError, match="read_only=True"):
