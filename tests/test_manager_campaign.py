@@ -21,6 +21,7 @@ class Campaign:
 
     def __init__(self, seed: int, *, rolls_back: bool) -> None:
         self.seed, self.calm = seed, False
+        self.random, self.fates = Random(seed), list[str]()
         self.lock, self.skipped, self.ticks = Lock(), 0.0, count()
         self.windows: dict[tuple[str, int], list[int]] = {}
         self.told: dict[tuple[str, int], ReplayResult] = {}
@@ -54,19 +55,25 @@ class Campaign:
         self.database[user_id] = taken
 
     def replay(self, frozen: Any) -> None:
-        """Complete, fail, outlast the lease, or not return before it was abandoned."""
+        """What comes next of all that can happen; so whoever is replayed, all of it does."""
         key = (frozen.user_id, frozen.version)
         self.windows[key] = list(frozen)
-        chance = Random(f"{self.seed} {key}").random()
-        if self.calm or chance < 0.45:
-            return
-        if chance < 0.8:
-            raise ValueError("at random")
-        if chance < 0.9:
-            self.skip(5)
-            return
-        self.skip(20)
-        assert self.over[key].wait(PATIENCE)
+        match "completes" if self.calm else self.drawn():
+            case "fails":
+                raise ValueError("at random")
+            case "outlasts its lease":
+                self.skip(5)
+            case "does not return before it was abandoned":
+                self.skip(20)
+                assert self.over[key].wait(PATIENCE)
+
+    def drawn(self) -> str:
+        with self.lock:
+            if not self.fates:
+                rare = ["outlasts its lease", "does not return before it was abandoned"]
+                self.fates = [*["completes"] * 5, *["fails"] * 3, *rare]
+                self.random.shuffle(self.fates)
+            return self.fates.pop()
 
     def on_result(self, result: ReplayResult) -> None:
         key = (result.user_id, result.version)
