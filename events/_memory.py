@@ -160,7 +160,8 @@ class MemoryLog(Alone, Generic[M]):
         if tail.until != grant.until:
             tail.until = grant.until
             self._deadlines.set(stream, grant.until)
-        self._set_due(stream, tail, grant.due_at)
+        if tail.due_at != grant.due_at:
+            self._set_due(stream, tail, grant.due_at)
         if tail.shelved != grant.shelved:
             tail.shelved = grant.shelved
             if grant.shelved:
@@ -169,9 +170,8 @@ class MemoryLog(Alone, Generic[M]):
                 del self._shelved[stream]
 
     def _set_due(self, stream: str, tail: Tail[M], due_at: float | None) -> None:
-        if tail.due_at != due_at:
-            tail.due_at = due_at
-            self._due.set(stream, due_at)
+        tail.due_at = due_at
+        self._due.set(stream, due_at)
 
     def position(self, stream: str) -> Position | None:
         """See `EventLog.position`."""
@@ -200,7 +200,7 @@ class MemoryLog(Alone, Generic[M]):
             _check_kept(stream, tail, start)
             marks = tail.marks[:]
         for mark in marks:
-            if isinstance(mark, Recorded):
+            if isinstance(mark, Control):
                 if start <= mark.offset < stop:
                     yield Recorded(mark.offset, mark.event)
             else:
@@ -241,7 +241,7 @@ class MemoryLog(Alone, Generic[M]):
 
     def truncate(self, stream: str, before: int, state: Any) -> None:
         """See `EventLog.truncate`."""
-        tail = self._tails.get(stream, Tail())
+        tail = self._tails.get(stream) or Tail()
         with tail.lock:
             if before > tail.start + len(tail.items):
                 raise ValueError(f"stream {stream!r}: cannot truncate before {before}, which is above the head")

@@ -15,19 +15,22 @@ class Offsets:
     Parameters:
         runs: ascending, non-empty ranges that do not overlap.
 
+    Attributes:
+        count: how many they are.
+
     Example:
         >>> Offsets().extended(range(0, 5)).extended(range(5, 7)).runs
         (range(0, 7),)
     """
 
     runs: tuple[range, ...] = ()
-    _count: int = field(init=False, default=-1)
+    count: int = field(init=False, default=-1)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_count", sum(map(len, self.runs)))
+        object.__setattr__(self, "count", sum(map(len, self.runs)))
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[int]:
         return (offset for run in self.runs for offset in run)
@@ -59,12 +62,12 @@ class Offsets:
     def below(self, offset: int) -> int:
         """How many of them lie below `offset`."""
         if not self.runs or self.runs[-1][-1] < offset:
-            return self._count
+            return self.count
         return sum(_place(run, offset) for run in self.runs)
 
     def within(self, start: int, stop: int) -> "Offsets":
         """Those in `[start, stop)`."""
-        if self.runs and start <= self.runs[0][0] and self.runs[-1][-1] < stop:
+        if not self.runs or (start <= self.runs[0][0] and self.runs[-1][-1] < stop):
             return self
         cut = (run[_place(run, start) : _place(run, stop)] for run in self.runs)
         return Offsets(tuple(run for run in cut if run))

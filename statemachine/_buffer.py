@@ -165,7 +165,7 @@ class ReplayBuffer(Bulk[M]):
             >>> buffer.begin_snapshot("ann")
             1
         """
-        return self._begin(user_id, timestamp)
+        return self._begin(user_id, timestamp).version
 
     def finalize_snapshot(self, user_id: str, version: int | None = None) -> FrozenSnapshot[M]:
         """Start the replay: hand out the frozen measurements under a lease of `replay_timeout` seconds.
@@ -185,8 +185,8 @@ class ReplayBuffer(Bulk[M]):
             >>> buffer.finalize_snapshot("ann", version=buffer.begin_snapshot("ann"))
             <FrozenSnapshot of user 'ann', version 1: 1 measurements in [0, 1)>
         """
-        self._touch(user_id, version)
-        return self._frozen(user_id, self._record(user_id, FinalizeSnapshot(self._now(), version)).after)
+        outcome = self._carry_out(user_id, lambda now: FinalizeSnapshot(now, version), version)
+        return self._frozen(user_id, outcome.after)
 
     def complete_replay(self, user_id: str, version: int | None = None, *, connection: Any = None) -> None:
         """Commit the replay: the frozen measurements leave the buffer, and nothing else does.
@@ -216,8 +216,7 @@ class ReplayBuffer(Bulk[M]):
         if connection is not None:
             self._complete_within(connection, user_id, version)
             return
-        self._touch(user_id, version)
-        state = self._record(user_id, CompleteReplay(version)).before
+        state = self._carry_out(user_id, lambda _: CompleteReplay(version), version).before
         self._tentative.forget(user_id)
         self._rollbacks.forget(user_id, state.version)
 
@@ -234,8 +233,7 @@ class ReplayBuffer(Bulk[M]):
             ...     buffer.state("ann").deadline
             310.0
         """
-        self._touch(user_id, version)
-        self._record(user_id, RenewLease(self._now(), version))
+        self._carry_out(user_id, lambda now: RenewLease(now, version), version)
 
     def abort_snapshot(self, user_id: str, reason: str = "", version: int | None = None) -> None:
         """Give the snapshot up: frozen and pending measurements are simply live again. Then `on_abort` runs.
@@ -301,7 +299,7 @@ class ReplayBuffer(Bulk[M]):
 
     @contextmanager
     def snapshot(self, user_id: str, timestamp: Any = None) -> Iterator[FrozenSnapshot[M]]:
-        """Begin and finalize on entry; complete on a clean exit, abort on an error, which is then raised on.
+        """Begin and finalize on entry, in one step; complete on a clean exit, abort on an error, which is raised on.
 
         Parameters and errors are those of `begin_snapshot`, `finalize_snapshot` and `complete_replay`.
 
@@ -312,15 +310,14 @@ class ReplayBuffer(Bulk[M]):
             ...     sum(frozen)
             81.5
         """
-        version = self.begin_snapshot(user_id, timestamp)
-        frozen = self.finalize_snapshot(user_id, version)
+        frozen = self._frozen(user_id, self._begin(user_id, timestamp, finalize=True))
         try:
             yield frozen
         except BaseException as error:
             with suppress(
                 ReplayBufferError, LogError
             ):  # expired, the hook failed, the log away: the first error matters
-                self.abort_snapshot(user_id, described(error), version)
+                self.abort_snapshot(user_id, described(error), frozen.version)
             raise
         if not frozen.settled and not frozen.is_handed_over:
             frozen.complete()
@@ -377,12 +374,13 @@ class ReplayBuffer(Bulk[M]):
     ) -> None:
         self.close()
 
-    def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
-        """Begin a snapshot, unless another has begun since `latest` (None: anyway); every begin comes through here."""
-        self._touch(user_id)
-        now = self._now()
-        command = BeginSnapshot(now, now if timestamp is None else timestamp, latest)
-        return self._record(user_id, command).after.version
+    def _begin(self, user_id: str, timestamp: Any, latest: int | None = None, *, finalize: bool = False) -> BufferState:
+        """The state after a begin, of which every one comes through here; the arguments are those of the command."""
+
+        def begin(now: float) -> BeginSnapshot:
+            return BeginSnapshot(now, now if timestamp is None else timestamp, latest, finalize)
+
+        return self._carry_out(user_id, begin).after
 
     def _frozen(self, user_id: str, state: BufferState) -> FrozenSnapshot[M]:
         """What the snapshot in progress has frozen."""

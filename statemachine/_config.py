@@ -1,5 +1,6 @@
 """`BufferConfig`: the bounds and timeouts of a buffer, checked when made."""
 
+from functools import cached_property
 from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
@@ -103,12 +104,12 @@ class BufferConfig:
         policy = self.due or Count(fewest) & (Count(most) | Age(DUE_AFTER))
         object.__setattr__(self, "due_policy", policy)
 
-    @property
+    @cached_property
     def pending_bound(self) -> int:
         """How many measurements may be pending."""
         return max(1, int(self.pending_factor * self.max_measurements))
 
-    @property
+    @cached_property
     def carried_bound(self) -> int:
         """How many measurements an idle user may have between an abort and the next completed replay."""
         return self.max_measurements + self.pending_bound

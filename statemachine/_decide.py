@@ -45,11 +45,15 @@ class AddMeasurements:
 
 @frozen
 class BeginSnapshot:
-    """Freeze what is live at time `now` (seconds), unless another snapshot has begun since `latest` (None: anyway)."""
+    """Freeze what is live at time `now` (seconds), unless another snapshot has begun since `latest` (None: anyway).
+
+    With `finalize` the replay starts at once: both events are recorded together.
+    """
 
     now: float
     timestamp: Any
     latest: int | None = None
+    finalize: bool = False
 
 
 @frozen
@@ -149,6 +153,8 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
     Raises:
         ReplayBufferError: the command is refused, and nothing happens.
     """
+    if isinstance(command, SnapshotCommand):
+        return _decide_snapshot(state, command, config)
     match command:
         case AddMeasurements(measurements=measurements, now=now):
             return _add(state, measurements, now, config)
@@ -164,21 +170,20 @@ def decide(state: BufferState, command: Command, config: BufferConfig) -> list[E
         case Park(reason=reason):
             _check(state, "park")
             return [ReplayParked(state.version, reason)]
-        case Release():
+        case _:  # Release
             _check(state, "release")
             return [ReplayReleased(state.version)]
-        case _:
-            return _decide_snapshot(state, command, config)
 
 
 def _decide_snapshot(state: BufferState, command: SnapshotCommand, config: BufferConfig) -> list[Event]:
     """The commands that take a snapshot from its begin to its end."""
     match command:
-        case BeginSnapshot(now=now, timestamp=timestamp, latest=latest):
+        case BeginSnapshot(now=now, timestamp=timestamp, latest=latest, finalize=finalize):
             if latest is not None and latest != state.version:
                 raise StaleSnapshotError(_staleness(state, "begin_snapshot", latest))
             _check(state, "begin_snapshot")
-            return [SnapshotBegun(state.version + 1, timestamp, now + config.snapshot_timeout)]
+            begun = SnapshotBegun(state.version + 1, timestamp, now + config.snapshot_timeout)
+            return [begun, SnapshotFinalized(begun.version, now + config.replay_timeout)] if finalize else [begun]
         case FinalizeSnapshot(now=now, version=version):
             _check(state, "finalize_snapshot", version)
             return [SnapshotFinalized(state.version, now + config.replay_timeout)]

@@ -45,6 +45,8 @@ def grant(
     until = -inf if state.phase == "aborting" else state.deadline  # the sweep looks for users left in aborting
     shelved = state.phase == "parked"
     allowed, held = bound(state, config)
+    if state.frozen_offset is not None and held < allowed:  # nobody in progress is due
+        return Grant(allowed - held, until, issuer=issuer, notes_arrival=not held)
     room, due_at, due_after = _until_due(
         state, config.due_policy, max(0, allowed - held), now, oldest, ask or partial(room_and_due, config.due_policy)
     )
@@ -54,7 +56,7 @@ def grant(
             0 if looked else room,  # the time of whatever comes next has to be looked at, too
             until,
             issuer=issuer,
-            notes_arrival=is_empty(state),
+            notes_arrival=not held,
             due_at=due_at,
             due_after=due_after,
             shelved=shelved,
@@ -80,6 +82,11 @@ def _until_due(
         return room, None, after if after < NOT_AS_IT_IS else None
     room, due_at = ask(window_of(state, oldest), room, now)
     return room, due_at if due_at < NOT_AS_IT_IS else None, None
+
+
+def is_bare(state: BufferState) -> bool:
+    """Whether nothing but `carries` decides what is granted: an idle user without measurements, or a retry to come."""
+    return state.phase == "idle" and not state.offsets.runs and state.retry_at is None
 
 
 def closed(granted: Grant) -> Grant:

@@ -218,7 +218,7 @@ class ReplayManager(Generic[M]):
         Where snapshot `latest` is the one after which the user was found due, nobody may have begun another since:
         another process, or a worker that was handed the same user, may have replayed it meanwhile, with success or not.
         """
-        version = self._buffer._begin(user_id, timestamp, latest)
+        version = self._buffer._begin(user_id, timestamp, latest).version
         run = Run(self._buffer, self._job, user_id, version, self._buffer._now())
         with self._keeper.keeping(run, pool):
             result = run.perform()

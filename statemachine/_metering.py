@@ -30,4 +30,4 @@ class Metering(Scheduling[M]):
         """
         self._check_open()
         self._tentative.settle_all()
-        return self._meter.metrics(totals(self._journal), len(self._log.shelved()), self._arrival())
+        return self._journal.meter.metrics(totals(self._journal), len(self._log.shelved()), self._arrival())

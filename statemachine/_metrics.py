@@ -1,13 +1,13 @@
 """`Metrics` and `Meter`: a buffer's figures as plain numbers. Must not know logs, or how figures are exported."""
 
 import re
+from collections import defaultdict
 from threading import RLock
 from typing import Any
 
 from attrs import Factory, asdict, frozen
 
 from events import AbortBegun, Event, ReplayCompleted, RetryScheduled, SnapshotBegun, SnapshotExpired, SnapshotFinalized
-from statemachine._observing import Occurrence
 from statemachine._totals import Totals
 
 MOST_KINDS = 50
@@ -21,6 +21,11 @@ OTHER = "other"
 
 NO_REASON = "no reason given"
 
+TIMED = (SnapshotFinalized, ReplayCompleted)
+"""The events whose time since the one before them counts."""
+
+AFTER_BEGIN = frozenset({*TIMED, AbortBegun, SnapshotExpired})
+
 _ERROR = re.compile(r"([^\W\d][\w.]*)\(.*\)", re.DOTALL)
 
 
@@ -33,20 +38,12 @@ class Durations:
         total: all of them together.
         longest: the longest.
         last: the latest.
-
-    Example:
-        >>> Durations().with_one(2.0).with_one(1.0)
-        Durations(count=2, total=3.0, longest=2.0, last=1.0)
     """
 
     count: int = 0
     total: float = 0.0
     longest: float = 0.0
     last: float = 0.0
-
-    def with_one(self, seconds: float) -> "Durations":
-        """With one more."""
-        return Durations(self.count + 1, self.total + seconds, max(self.longest, seconds), seconds)
 
 
 @frozen(kw_only=True)
@@ -118,25 +115,55 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._counts: dict[type[Event], int] = {}
+        self._counts: dict[type[Event], int] = defaultdict(int)
         self._aborted: dict[str, int] = {}
-        self._durations: dict[type[Event], Durations] = {}
+        self._since: dict[str, tuple[int, float | None]] = {}
+        self._durations: dict[type[Event], list[Any]] = {kind: [0, 0.0, 0.0, 0.0] for kind in TIMED}
         self._completed_at: float | None = None
 
-    def observe(self, occurrence: Occurrence) -> None:
-        """Count an event."""
-        kind = type(occurrence.event)
+    def count(self, user_id: str, event: Event, version: int, at: float | None) -> float | None:
+        """Count an event.
+
+        Parameters:
+            user_id: whose.
+            event: the event.
+            version: the version after it.
+            at: when, in seconds, or None.
+
+        Returns:
+            What a finalize took since the begin, and a completion since the finalize, in seconds; None for other
+            events, and where the one before was not counted here. Only of snapshots in progress is anything kept.
+        """
+        kind = type(event)
         with self._lock:
-            self._counts[kind] = self._counts.get(kind, 0) + 1
-            if occurrence.seconds is not None:
-                self._durations[kind] = self._durations.get(kind, Durations()).with_one(occurrence.seconds)
-            if kind is AbortBegun:
-                reason = kind_of(occurrence.reason)
-                if reason not in self._aborted and len(self._aborted) >= MOST_KINDS:
-                    reason = OTHER
-                self._aborted[reason] = self._aborted.get(reason, 0) + 1
-            elif kind is ReplayCompleted:
-                self._completed_at = occurrence.at
+            self._counts[kind] += 1
+            if kind is SnapshotBegun:
+                self._since[user_id] = version, at
+                return None
+            if isinstance(event, AbortBegun):
+                self._count_abort(kind_of(event.reason))
+            if kind not in AFTER_BEGIN:
+                return None
+            begun, since = self._since.get(user_id, (None, None))
+            if kind is SnapshotFinalized:
+                self._since[user_id] = version, at
+            elif begun == version:
+                del self._since[user_id]
+            if kind is ReplayCompleted:
+                self._completed_at = at
+            if begun != version or since is None or at is None or kind not in self._durations:
+                return None
+            seconds = max(0.0, at - since)  # a clock may be set back
+            durations = self._durations[kind]
+            durations[0] += 1
+            durations[1] += seconds
+            durations[2], durations[3] = max(durations[2], seconds), seconds
+            return seconds
+
+    def _count_abort(self, kind: str) -> None:
+        if kind not in self._aborted and len(self._aborted) >= MOST_KINDS:
+            kind = OTHER
+        self._aborted[kind] = self._aborted.get(kind, 0) + 1
 
     def metrics(self, totals: Totals, parked: int, now: float | None) -> Metrics:
         """The figures at time `now` (seconds, or None), with sums that somebody else has added up."""
@@ -151,8 +178,8 @@ class Meter:
                 expired=counts.get(SnapshotExpired, 0),
                 aborted=dict(self._aborted),
                 retries=counts.get(RetryScheduled, 0),
-                snapshot_duration=self._durations.get(SnapshotFinalized, Durations()),
-                replay_duration=self._durations.get(ReplayCompleted, Durations()),
+                snapshot_duration=Durations(*self._durations[SnapshotFinalized]),
+                replay_duration=Durations(*self._durations[ReplayCompleted]),
                 seconds_since_completed=None if now is None or completed_at is None else max(0.0, now - completed_at),
             )
 

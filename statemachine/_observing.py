@@ -10,15 +10,16 @@ from events import (
     AbortBegun,
     Event,
     EventLog,
+    MeasurementAdded,
+    MeasurementsEvicted,
     ReplayCompleted,
     ReplayParked,
-    SnapshotBegun,
     SnapshotExpired,
-    SnapshotFinalized,
 )
 from statemachine._config import BufferConfig
-from statemachine._decide import AddMeasurements, Command, EvictOldest
+from statemachine._decide import Command
 from statemachine._journal import Journal, Outcome
+from statemachine._metrics import Meter
 from statemachine._state import BufferState
 
 M = TypeVar("M")
@@ -62,7 +63,7 @@ Observer = Callable[[Occurrence], object]
 
 
 class ObservedJournal(Journal[M]):
-    """A `Journal` with observers.
+    """A `Journal` that counts and logs what it records, and has observers.
 
     Adds and evictions are no lifecycle events: nobody is told, so that an add costs what it costs.
 
@@ -70,6 +71,7 @@ class ObservedJournal(Journal[M]):
         log, config, hand_over, now: as of `Journal`.
 
     Attributes:
+        meter: counts.
         observers: whom to tell, in this order; it is replaced and not changed.
     """
 
@@ -77,22 +79,20 @@ class ObservedJournal(Journal[M]):
         self, log: EventLog[M], config: BufferConfig, *, hand_over: bool, now: Callable[[], float | None]
     ) -> None:
         super().__init__(log, config, hand_over=hand_over, now=now)
-        self._since: dict[str, tuple[int, float | None]] = {}
-        self.observers: tuple[Observer, ...] = (log_occurrence,)
+        self.meter = Meter()
+        self.observers: tuple[Observer, ...] = ()
 
     def record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
         """See `Journal.record`."""
-        if isinstance(command, (AddMeasurements, EvictOldest)):
-            return super().record(user_id, command)
         outcome = super().record(user_id, command)
-        if outcome.events:
+        if outcome.events and not isinstance(outcome.events[0], (MeasurementAdded, MeasurementsEvicted)):
             now = self._now()
             for event in outcome.events:
                 self.tell(user_id, event, outcome.after.version, now)
         return outcome
 
     def tell(self, user_id: str, event: Event, version: int, at: float | None) -> None:
-        """Tell the observers of an event that is recorded.
+        """Count an event that is recorded, log it, and tell the observers.
 
         Parameters:
             user_id: whose.
@@ -100,36 +100,26 @@ class ObservedJournal(Journal[M]):
             version: the version after it.
             at: when, in seconds, or None.
         """
-        reason = "expired" if isinstance(event, SnapshotExpired) else getattr(event, "reason", "")
-        occurrence = Occurrence(user_id, event, version, reason, at, self._seconds(user_id, event, version, at))
-        for observer in self.observers:
+        kind = type(event)
+        seconds = self.meter.count(user_id, event, version, at)
+        is_logged = logger.isEnabledFor(LEVELS.get(kind, logging.DEBUG))
+        if not is_logged and not self.observers:
+            return
+        reason = event.reason if isinstance(event, (AbortBegun, ReplayParked)) else ""
+        if kind is SnapshotExpired:
+            reason = "expired"
+        occurrence = Occurrence(user_id, event, version, reason, at, seconds)
+        for observer in (_log, *self.observers) if is_logged else self.observers:
             try:  # noqa: SIM105 - `suppress` costs several times as much
                 observer(occurrence)
             except Exception:  # it is recorded, and who only watches cannot make the call fail
                 pass
 
-    def _seconds(self, user_id: str, event: Event, version: int, at: float | None) -> float | None:
-        """What `Occurrence.seconds` says. Only of snapshots in progress is anything kept."""
-        if isinstance(event, SnapshotBegun):
-            self._since[user_id] = version, at
-            return None
-        if not isinstance(event, (SnapshotFinalized, ReplayCompleted, AbortBegun, SnapshotExpired)):
-            return None
-        begun, since = self._since.get(user_id, (None, None))
-        if isinstance(event, SnapshotFinalized):
-            self._since[user_id] = version, at
-        elif begun == version:
-            self._since.pop(user_id, None)
-        if begun != version or since is None or at is None or isinstance(event, (AbortBegun, SnapshotExpired)):
-            return None
-        return max(0.0, at - since)  # a clock may be set back
 
-
-def log_occurrence(occurrence: Occurrence) -> None:
+def _log(occurrence: Occurrence) -> None:
     """Log it by the logger `holdover`, with fields for whoever filters or stores by them."""
+    name, reason = type(occurrence.event).__name__, occurrence.reason
     level = LEVELS.get(type(occurrence.event), logging.DEBUG)
-    if logger.isEnabledFor(level):
-        name, reason = type(occurrence.event).__name__, occurrence.reason
-        fields = {"user_id": occurrence.user_id, "version": occurrence.version, "reason": reason, "event": name}
-        why = f": {reason}" if reason else ""
-        logger.log(level, "user %r: %s, version %d%s", occurrence.user_id, name, occurrence.version, why, extra=fields)
+    fields = {"user_id": occurrence.user_id, "version": occurrence.version, "reason": reason, "event": name}
+    why = f": {reason}" if reason else ""
+    logger.log(level, "user %r: %s, version %d%s", occurrence.user_id, name, occurrence.version, why, extra=fields)

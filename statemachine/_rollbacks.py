@@ -39,13 +39,11 @@ class Rollbacks:
 
     def register(self, user_id: str, version: int, hook: AbortHook) -> None:
         """Give one snapshot a rollback of its own, which runs before the general one."""
-        with self._lock:
-            self._own[user_id, version] = hook
+        self._own[user_id, version] = hook
 
     def forget(self, user_id: str, version: int) -> None:
         """The snapshot will not be rolled back any more."""
-        with self._lock:
-            self._own.pop((user_id, version), None)
+        self._own.pop((user_id, version), None)
 
     def needed(self, user_id: str, version: int) -> bool:
         """Whether anything has to run between the begin and the end of this snapshot's abort."""

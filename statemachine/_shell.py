@@ -16,7 +16,6 @@ from statemachine._errors import (
     UnknownUserError,
 )
 from statemachine._journal import Outcome
-from statemachine._metrics import Meter
 from statemachine._observing import ObservedJournal, Observer
 from statemachine._rollbacks import AbortHook, EvictHook, Rollbacks
 from statemachine._shared_bound import SharedBound
@@ -31,6 +30,10 @@ LATEST = 1e300
 
 class _PlanOutdatedError(Exception):
     """Something has happened since it was planned who makes room."""
+
+
+class _OverdueError(Exception):
+    """The snapshot in progress has to expire first."""
 
 
 class Shell(Generic[M]):
@@ -53,8 +56,6 @@ class Shell(Generic[M]):
                 raise InvalidArgumentError(f"{name} must be a function, not {hook!r}")
         self._log, self._clock, self._on_evict = log, log.clock if clock is None else clock, on_evict
         self._journal = ObservedJournal(log, config, hand_over=on_evict is not None, now=self._arrival)
-        self._meter = Meter()
-        self._observe(self._meter.observe)
         if config.max_total_measurements is not None:
             self._journal.shared = SharedBound(self._journal, config)
         self._rollbacks = Rollbacks(self._journal, on_abort)
@@ -109,6 +110,8 @@ class Shell(Generic[M]):
     def _now(self) -> float:
         """The time, if the clock is in its right mind: a deadline that is no number would never come."""
         now = self._clock()
+        if type(now) is float and -LATEST < now < LATEST:  # the same as below, for what a clock usually gives
+            return now
         if isinstance(now, bool) or not isinstance(now, int | float) or not -LATEST < now < LATEST:
             raise InvalidArgumentError(f"the clock must give a finite number of seconds, not {now!r}")
         return now
@@ -119,6 +122,30 @@ class Shell(Generic[M]):
             return self._now()
         except Exception:  # the clock is the application's
             return None
+
+    def _carry_out(self, user_id: str, make: Callable[[float], Command], version: int | None = None) -> Outcome[M]:
+        """Record the command that is made for the time, after the snapshot in progress was expired if it was overdue.
+
+        Whether it is, is seen in the state that the command finds, so that the log is asked once.
+        """
+        self._check_version(user_id, version)
+        self._tentative.settle(user_id)
+        now = self._now()
+        try:
+            return self._record(user_id, partial(self._of_known, make(now), now))
+        except _OverdueError:
+            self._touch(user_id)
+            return self._record(user_id, make(self._now()))
+
+    def _of_known(self, command: Command, now: float, found: BufferState) -> Command:
+        if not found.head:
+            raise UnknownUserError("no measurement was ever added")
+        return self._timely(command, now, found)
+
+    def _timely(self, command: Command, now: float | None, found: BufferState) -> Command:
+        if found.deadline is not None and found.is_overdue(self._now() if now is None else now):
+            raise _OverdueError
+        return command
 
     def _record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
         """Record a command; a refusal learns whom it concerns."""
@@ -213,10 +240,14 @@ class Shell(Generic[M]):
 
     def _add(self, user_id: str, batch: tuple[M, ...]) -> int:
         """Record measurements that need a decision; the offset of the first. They are safe before any hook runs."""
-        state = self._journal.decided(user_id)
-        expired = state is not None and self._expire(user_id, state)
+        now, expired = self._arrival(), False
+        command = AddMeasurements(batch, now)
         try:
-            outcome = self._record(user_id, AddMeasurements(batch, self._arrival()))
+            try:
+                outcome = self._record(user_id, partial(self._timely, command, now))
+            except _OverdueError:
+                expired = self._expire(user_id, self._journal.decided(user_id) or BufferState())
+                outcome = self._record(user_id, command)
             self._handed_over(user_id, outcome)
         finally:
             if expired:

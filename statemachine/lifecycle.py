@@ -74,6 +74,7 @@ class Lifecycle:
     effects: Mapping[str, str] = field(factory=dict, hash=False)
     _target: dict[tuple[str, str], str] = field(init=False, eq=False, repr=False)
     _trigger: dict[type[Event], str] = field(init=False, eq=False, repr=False)
+    _after: dict[tuple[str, type[Event]], str] = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         _check_names(self)
@@ -93,7 +94,10 @@ class Lifecycle:
         }
         _check_ways(self, compiled)
         object.__setattr__(self, "_target", compiled)
-        object.__setattr__(self, "_trigger", {row.event: row.trigger for row in self.transitions})
+        event_of = {row.trigger: row.event for row in self.transitions}
+        object.__setattr__(self, "_trigger", {event: trigger for trigger, event in event_of.items()})
+        after = {(source, event_of[trigger]): target for (source, trigger), target in compiled.items()}
+        object.__setattr__(self, "_after", after)
 
     def sources(self, transition: Transition) -> tuple[str, ...]:
         """The states that a row of the table starts from."""
@@ -127,11 +131,11 @@ class Lifecycle:
 
     def allows(self, state: str, event: Event) -> bool:
         """Whether `event` can be recorded in `state`."""
-        return (state, self._trigger.get(type(event), "")) in self._target
+        return (state, type(event)) in self._after
 
     def after(self, state: str, event: Event) -> str:
         """The state after `event`; the same one where the table has no such event there. A fold never refuses."""
-        return self._target.get((state, self._trigger.get(type(event), "")), state)
+        return self._after.get((state, type(event)), state)
 
     def fold(self, events: Iterable[Event | Recorded], state: str | None = None) -> str:
         """The state after all the events, from `state` or the initial one."""

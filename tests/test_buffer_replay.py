@@ -7,6 +7,7 @@ from conftest import Clock, begun
 
 from events import AbortBegun, MemoryLog
 from statemachine import (
+    BufferState,
     ReplayBuffer,
     StaleSnapshotError,
 )
@@ -157,14 +158,16 @@ def test_a_block_replays_no_snapshot_but_its_own(clock: Clock) -> None:
     """One that another has begun, after its own was aborted on the way in, is left alone."""
 
     class Overtaken(ReplayBuffer[int]):
-        def begin_snapshot(self, user_id: str, timestamp: Any = None) -> int:
-            version = super().begin_snapshot(user_id, timestamp)
-            self.abort_snapshot(user_id)
-            super().begin_snapshot(user_id)
-            return version
+        def _begin(self, *arguments: Any, **named: Any) -> BufferState:
+            begun = super()._begin(*arguments, **named)
+            if begun.version == 1:
+                self.abort_snapshot("ann")
+                self.add_measurement("ann", 2)
+                self.begin_snapshot("ann")
+            return begun
 
     buffer = Overtaken(clock=clock)
     buffer.add_measurement("ann", 1)
-    with pytest.raises(StaleSnapshotError), buffer.snapshot("ann"):
-        pass
+    with pytest.raises(StaleSnapshotError), buffer.snapshot("ann") as frozen:
+        assert (frozen.version, list(frozen)) == (1, [1])
     assert (buffer.state("ann").phase, buffer.state("ann").version) == ("snapshotting", 2)

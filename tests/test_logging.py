@@ -152,8 +152,8 @@ def test_a_handler_may_use_the_buffer(buffer: ReplayBuffer[Any], level: None) ->
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     try:
-        with buffer.snapshot("ann"):
-            pass
+        buffer.begin_snapshot("ann")
+        buffer.finalize_snapshot("ann").complete()
     finally:
         logger.removeHandler(handler)
     assert seen == ["snapshotting", "replaying", "idle"]

@@ -8,6 +8,7 @@ from managing import PATIENCE, Rig, Stuck, Watched, fail, running
 
 from statemachine import (
     BufferConfig,
+    BufferState,
     ReplayManager,
     SnapshotInProgressError,
     StaleSnapshotError,
@@ -84,10 +85,10 @@ def test_of_two_who_find_a_user_due_one_replays_it() -> None:
     """Two managers on one buffer: who begins second is refused, and says nothing."""
 
     class Slow(Watched):
-        def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
+        def _begin(self, *arguments: Any, **named: Any) -> BufferState:
             both.wait(PATIENCE)
             try:
-                return super()._begin(user_id, timestamp, latest)
+                return super()._begin(*arguments, **named)
             except StaleSnapshotError:
                 refused.set()
                 raise

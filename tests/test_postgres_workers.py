@@ -17,6 +17,7 @@ import pytest
 from events import PostgresLog
 from statemachine import (
     BufferConfig,
+    BufferState,
     FrozenSnapshot,
     ReplayBuffer,
     ReplayManager,
@@ -87,9 +88,9 @@ def test_workers_share_who_is_due(machine: Callable[..., ReplayBuffer[Any]]) -> 
     vain: list[BaseException] = []
 
     class Witness(ReplayBuffer[Any]):
-        def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
+        def _begin(self, *arguments: Any, **named: Any) -> BufferState:
             try:
-                return super()._begin(user_id, timestamp, latest)
+                return super()._begin(*arguments, **named)
             except (SnapshotInProgressError, StaleSnapshotError) as error:
                 vain.append(error)
                 raise

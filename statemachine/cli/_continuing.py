@@ -3,7 +3,7 @@
 from typing import Any
 
 from events import EventLog, LogError
-from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer, ReplayBufferError
+from statemachine import BufferConfig, BufferState, FrozenSnapshot, ReplayBuffer, ReplayBufferError
 from statemachine.cli._table import Row
 
 
@@ -28,10 +28,12 @@ class ContinuingBuffer(ReplayBuffer[Row]):
         """Leave the user's snapshot in progress from now on, for another process to take up."""
         self._left.add(user_id)
 
-    def _begin(self, user_id: str, timestamp: Any, latest: int | None = None) -> int:
-        """See `ReplayBuffer._begin`; the version of the snapshot in progress, where there is one."""
+    def _begin(self, user_id: str, timestamp: Any, latest: int | None = None, *, finalize: bool = False) -> BufferState:
+        """See `ReplayBuffer._begin`; the state in which the snapshot in progress is, where there is one."""
         state = self.state(user_id)
-        return super()._begin(user_id, timestamp, latest) if state.frozen_offset is None else state.version
+        return (
+            state if state.frozen_offset is not None else super()._begin(user_id, timestamp, latest, finalize=finalize)
+        )
 
     def finalize_snapshot(self, user_id: str, version: int | None = None) -> FrozenSnapshot[Row]:
         """See `ReplayBuffer.finalize_snapshot`; where that was done already, its measurements are handed out again."""
