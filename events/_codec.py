@@ -92,15 +92,8 @@ class Codec:
         )
         self._idle: list[Any] = []  # a packer is neither re-entrant nor for two threads: one takes it, and puts it back
         self._broken = (ValueError, TypeError, LookupError, ArithmeticError, struct.error, msgpack.UnpackException)
-        self._unpack = [  # by how many levels are left: one that is read within another takes 40 KB of the C stack
-            partial(
-                msgpack.unpackb,
-                ext_hook=partial(self._revive, room),
-                strict_map_key=False,
-                unicode_errors="surrogatepass",
-            )
-            for room in range(DEPTH + 1)
-        ]
+        self._unpackb = partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
+        self._outermost = partial(self._unpackb, ext_hook=partial(self._revive, DEPTH))
         self.register(*OWN, *types)
 
     def register(self, *types: type | Schema) -> None:
@@ -160,7 +153,7 @@ class Codec:
             81.5
         """
         try:
-            return self._unpack[DEPTH](data)
+            return self._outermost(data)
         except UnknownTypeError:
             raise
         except self._broken as error:
@@ -294,16 +287,20 @@ class Codec:
             refused.climb([*((f".{name}", part) for name, part in fields), (".dump()", content)], value)
             raise
 
+    def _within(self, room: int, data: bytes) -> Any:
+        """What is read within another value; each level takes 40 KB of the C stack, so few are left room for."""
+        return self._unpackb(data, ext_hook=partial(self._revive, room - 1))
+
     def _revive(self, room: int, code: int, data: bytes) -> Any:
         if code in (TUPLE, REGISTERED, PAIRS) and not room:
             raise ValueError(f"nested more than {DEPTH} deep")
         if code == TUPLE:
-            return tuple(self._unpack[room - 1](data))
+            return tuple(self._within(room, data))
         if code == REGISTERED:
-            name, version, content = self._unpack[room - 1](data)
+            name, version, content = self._within(room, data)
             return self._restored(name, version, content, Unregistered)
         if code == PAIRS:
-            flat: Iterator[Any] = iter(self._unpack[room - 1](data))
+            flat: Iterator[Any] = iter(self._within(room, data))
             return dict(zip(flat, flat, strict=True))
         if code in REVIVE:
             return REVIVE[code](data)

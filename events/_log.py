@@ -58,7 +58,7 @@ class Grant:
 
     @victims.validator
     def _either_room_or_victims(self, _attribute: object, victims: Offsets) -> None:
-        if victims and self.room:
+        if self.room and victims:
             raise ValueError("a grant has either room or victims; grant the evictions when the room is used up")
 
 

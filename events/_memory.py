@@ -150,9 +150,9 @@ class MemoryLog(Alone, Generic[M]):
             tail.opens_to, tail.due_after = length + grant.room, grant.due_after
         else:
             tail.full_at = length + grant.room
-        tail.evicts_to = length + 2 * len(grant.victims)
+        tail.evicts_to = length + 2 * grant.victims.count
         tail.trim_at, tail.issuer = NEVER, grant.issuer
-        if grant.victims:
+        if tail.evicts_to > length:
             tail.eviction = Eviction(tail.granted_from, grant.victims, grant.checkpoint_at)
             tail.marks.append(tail.eviction)
             if grant.checkpoint_at is not None and not self.keeps_history:

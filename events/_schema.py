@@ -251,7 +251,7 @@ def _own(kind: type) -> Schema:
     return Schema(kind, _strict=True)
 
 
-OWN: tuple[type | Schema, ...] = (
+OWN = (
     _own(happened.AbortBegun),
     _own(happened.AbortFinished),
     _own(happened.BufferCleared),
@@ -265,7 +265,7 @@ OWN: tuple[type | Schema, ...] = (
     _own(happened.SnapshotBegun),
     _own(happened.SnapshotExpired),
     _own(happened.SnapshotFinalized),
-    Recorded,
+    Schema(Recorded),
     Schema(Offsets, dump=_runs, load=_offsets),
 )
 """What the library itself records."""

@@ -139,8 +139,15 @@ class Journal(Generic[M]):
         except TruncatedError as error:
             raise TruncatedError(user_id, offset, error.start) from None
 
-    def record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
+    def record(
+        self, user_id: str, command: Command | Callable[[BufferState], Command], at: float | None = None
+    ) -> Outcome[M]:
         """Record what `decide` says to the command, or to the one that is made for the state it finds.
+
+        Parameters:
+            user_id: whose.
+            command: the command.
+            at: the time in seconds, where the caller has just looked; it is looked at here otherwise.
 
         Raises:
             ReplayBufferError: it refuses; nothing was recorded.
@@ -156,7 +163,9 @@ class Journal(Generic[M]):
             granted = self._grant(after)
             try:
                 evicted = self._evicted(user_id, before, order, events) if self._hand_over else ()
-                noted: dict[str, Any] = {"state": after, "at": self._now()} if self.log.keeps_history else {}
+                noted: dict[str, Any] = {}
+                if self.log.keeps_history:
+                    noted = {"state": after, "at": self._now() if at is None else at}
                 self.log.append(user_id, events, expected_head=before.head, grant=granted, **noted)
             except (ConflictError, TruncatedError) as error:
                 check_moved(self.log, user_id, start, error)

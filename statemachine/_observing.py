@@ -82,11 +82,13 @@ class ObservedJournal(Journal[M]):
         self.meter = Meter()
         self.observers: tuple[Observer, ...] = ()
 
-    def record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
+    def record(
+        self, user_id: str, command: Command | Callable[[BufferState], Command], at: float | None = None
+    ) -> Outcome[M]:
         """See `Journal.record`."""
-        outcome = super().record(user_id, command)
+        outcome = super().record(user_id, command, at)
         if outcome.events and not isinstance(outcome.events[0], (MeasurementAdded, MeasurementsEvicted)):
-            now = self._now()
+            now = self._now() if at is None else at
             for event in outcome.events:
                 self.tell(user_id, event, outcome.after.version, now)
         return outcome

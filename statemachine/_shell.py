@@ -132,25 +132,25 @@ class Shell(Generic[M]):
         self._tentative.settle(user_id)
         now = self._now()
         try:
-            return self._record(user_id, partial(self._of_known, make(now), now))
+            return self._record(user_id, partial(self._timely, make(now), now, True), now)
         except _OverdueError:
             self._touch(user_id)
             return self._record(user_id, make(self._now()))
 
-    def _of_known(self, command: Command, now: float, found: BufferState) -> Command:
-        if not found.head:
+    def _timely(self, command: Command, now: float | None, known: bool, found: BufferState) -> Command:
+        """The command, if nothing is overdue, and if the user has to be known it is."""
+        if known and not found.head:
             raise UnknownUserError("no measurement was ever added")
-        return self._timely(command, now, found)
-
-    def _timely(self, command: Command, now: float | None, found: BufferState) -> Command:
         if found.deadline is not None and found.is_overdue(self._now() if now is None else now):
             raise _OverdueError
         return command
 
-    def _record(self, user_id: str, command: Command | Callable[[BufferState], Command]) -> Outcome[M]:
-        """Record a command; a refusal learns whom it concerns."""
+    def _record(
+        self, user_id: str, command: Command | Callable[[BufferState], Command], at: float | None = None
+    ) -> Outcome[M]:
+        """Record a command; a refusal learns whom it concerns. The parameters are those of `Journal.record`."""
         try:
-            return self._journal.record(user_id, command)
+            return self._journal.record(user_id, command, at)
         except ReplayBufferError as error:
             error.user_id = user_id
             raise
@@ -244,7 +244,7 @@ class Shell(Generic[M]):
         command = AddMeasurements(batch, now)
         try:
             try:
-                outcome = self._record(user_id, partial(self._timely, command, now))
+                outcome = self._record(user_id, partial(self._timely, command, now, False), now)
             except _OverdueError:
                 expired = self._expire(user_id, self._journal.decided(user_id) or BufferState())
                 outcome = self._record(user_id, command)

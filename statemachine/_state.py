@@ -106,7 +106,7 @@ class BufferState:
     @property
     def oldest(self) -> int:
         """The offset of the oldest live measurement, or the head where none is."""
-        return self.offsets[0] if self.offsets else self.head
+        return self.offsets[0] if self.offsets.count else self.head
 
     def is_overdue(self, now: float) -> bool:
         """Whether the snapshot in progress has reached its deadline at time `now` (seconds)."""

@@ -52,40 +52,45 @@ CONFIG = BufferConfig(max_measurements=20)
 
 
 class Time:
-    """Goes on by a second whenever it is read."""
+    """Stands still until somebody sets it."""
 
-    now = 1000.0
+    now = 1001.0
 
     def __call__(self) -> float:
-        self.now += 1
         return self.now
 
 
 def write(path: Path) -> None:
     """Every kind of event, a checkpoint, a truncated stream, and a snapshot in progress."""
-    log = SqliteLog[Any](path, types=TYPES, durability="off")
-    time = Time()  # the first version looked twice before a replay began, and before a lease was renewed
+    log, time = SqliteLog[Any](path, types=TYPES, durability="off"), Time()
     buffer = ReplayBuffer(log, CONFIG, clock=time, on_abort=lambda *_: None)
     buffer.add_measurements("bob", range(300))
     buffer.clear_buffer("bob", through=290)
     buffer.prune()
+    time.now = 1005.0
     buffer.add_measurements("ann", MEASUREMENTS)
+    time.now = 1007.0
     version = buffer.begin_snapshot("ann", timestamp=("monday", 1))
-    time()
+    time.now = 1011.0
     frozen = buffer.finalize_snapshot("ann", version)
+    time.now = 1015.0
     buffer.add_measurement("ann", 1)
-    time()
+    time.now = 1017.0
     frozen.renew()
     frozen.complete()
+    time.now = 1023.0
     buffer.begin_snapshot("ann")
     buffer.abort_snapshot("ann", "the first version says so")
     buffer.schedule_retry("ann", 5000.0)
     buffer.park("ann", "for the test")
     buffer.release("ann")
+    time.now = 1037.0
     buffer.add_measurements("cyd", range(3))
+    time.now = 1039.0
     version = buffer.begin_snapshot("cyd")
-    time()
+    time.now = 1043.0
     buffer.finalize_snapshot("cyd", version)
+    time.now = 1047.0
     buffer.add_measurement("cyd", 3)
     log.append("door", [DoorOpened("ann"), DoorOpened("bob")], expected_head=0)
     buffer.close()

@@ -157,10 +157,10 @@ def test_nothing_is_kept_of_what_is_over(buffer: ReplayBuffer[Any], clock: Clock
     clock.now += 30.0
     buffer.expire_overdue()
     journal = buffer._journal
-    assert journal._since == {}
+    assert journal.meter._since == {}
     begun(buffer)
     journal.tell("ann", ReplayCompleted(1), 1, clock.now)  # another thread comes late to tell of its completion
-    assert journal._since == {"ann": (4, clock.now)}
+    assert journal.meter._since == {"ann": (4, clock.now)}
 
 
 @pytest.mark.parametrize("broken", [float("nan"), "noon", ZeroDivisionError])

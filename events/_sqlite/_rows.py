@@ -15,18 +15,26 @@ from events._offsets import Offsets
 SPREAD = 0x9E3779B1
 """An odd number that makes neighbouring streams' checksums begin far apart."""
 
+MASK = 0xFFFFFFFF
+"""A CRC's 32 bits."""
+
 MOST = 2**62
 """An offset that no stream reaches, and that SQLite can keep."""
 
 Fetch = Callable[..., list[tuple[Any, ...]]]
 
 
+def place_of(stream: int, offset: int = 0) -> int:
+    """Where the checksum of an event begins, were it a measurement; add offsets to go on from there, under `MASK`."""
+    return stream * SPREAD + offset
+
+
 def checksum(stream: int, offset: int, kind: str | None, data: bytes, recorded_at: float | None = None) -> int:
     """The CRC of an event, which also tells whether it stands in its place."""
-    place = stream * SPREAD + offset
+    place = place_of(stream, offset)
     if kind is not None:
         place += crc32(f"{kind} {recorded_at}".encode())
-    return crc32(data, place & 0xFFFFFFFF)
+    return crc32(data, place & MASK)
 
 
 def event_row(codec: Codec, event: Event) -> tuple[str | None, bytes]:

@@ -45,6 +45,20 @@ class DeliberateError(Exception):
     """What the specification itself raises inside user code."""
 
 
+class Overtaken:
+    """The log, as one buffer has it: somebody gets in before anything is appended."""
+
+    def __init__(self, log: EventLog[Any], get_in: Callable[[], object]) -> None:
+        self._log, self._get_in = log, get_in
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, *arguments: Any, **named: Any) -> int:
+        self._get_in()
+        return self._log.append(*arguments, **named)
+
+
 class World(RuleBasedStateMachine):
     """What the rules act on and the invariants look at."""
 
@@ -88,8 +102,9 @@ class World(RuleBasedStateMachine):
 
     def attach(self) -> ReplayBuffer[int]:
         """One more buffer on the log, with a memory of its own."""
+        log: Any = Overtaken(self.log, self.get_in)
         return ReplayBuffer(
-            self.log,
+            log,
             self.config,
             clock=self.clock,
             on_abort=self.on_abort if self.rolls_back else None,
@@ -97,11 +112,14 @@ class World(RuleBasedStateMachine):
         )
 
     def clock(self) -> float:
-        """The time. A call that has read and not yet recorded asks for it, so that is when somebody else gets in."""
+        """The time."""
+        return self.now
+
+    def get_in(self) -> None:
+        """A call has read, and not yet recorded: that is when somebody else gets in, if anybody is to."""
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             meanwhile()
-        return self.now
 
     def on_abort(self, user_id: str, version: int, reason: str) -> None:
         """The application's rollback: sees the aborting state, is under no lock, and sometimes fails."""

@@ -133,7 +133,7 @@ BUGS = (
     Bug("an overdue snapshot does not expire when its user is asked about", 6, f"{SHELL}._touch",
         "if self._expire(user_id, state):", "if False:", only_long=True),
     Bug("an overdue snapshot does not expire when a measurement arrives", 6, f"{SHELL}._add",
-        "partial(self._timely, command, now)", "command"),
+        "partial(self._timely, command, now, False)", "command"),
     Bug("at its deadline a snapshot is not overdue yet", 6, f"{STATE}:BufferState.is_overdue",
         "now >= self.deadline", "now > self.deadline"),
     Bug("the log does not know the deadline", 6, f"{GRANT}:grant",
