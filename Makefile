@@ -17,7 +17,7 @@ DRAWN := $(wildcard $(addprefix tests/test_,$(addsuffix .py,\
 	codec vfs sqlite_log sqlite_spec kill_campaign sqlite_faults sqlite_power sqlite_damage \
 	postgres_log postgres_spec postgres_faults postgres_retries postgres_campaign)))
 
-.PHONY: help demo test lint types imports diagrams diagrams-check bench fuzz prove guarantees mutants clean
+.PHONY: help demo test lint types imports diagrams diagrams-check bench bench-quick fuzz prove guarantees mutants clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -69,8 +69,11 @@ $(VENV)/.mutants: $(READY)
 mutants: $(VENV)/.mutants  ## change the code in thousands of small ways: do the tests notice? (JOBS=4; ONLY=statemachine/_state.py)
 	$(BIN)/python tests/proof/mutation.py --jobs $(or $(JOBS),1) $(ONLY)
 
-bench: $(READY)  ## what it costs, beside what is usual
+bench: $(READY)  ## what it costs, beside what is usual: benchmarks/RESULTS.md and plots, in less than ten minutes
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(READY)  ## the same for who works on it: smaller, coarse, only printed (ONLY=durable for a section)
+	$(BIN)/python -m benchmarks --quick $(addprefix --only ,$(ONLY))
 
 fuzz: $(READY)  ## for minutes (or SECONDS=...): inputs guided by what they reach, to the codec and the CSV reader
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -1,4 +1,4 @@
-"""Where `python -m benchmarks` begins: runs every measurement, prints the table. Knows nothing of how to measure."""
+"""Where `python -m benchmarks` begins: its arguments, sizes and sections. Must not know how to measure or print."""
 
 import argparse
 import json
@@ -6,55 +6,71 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from inspect import getmodule
 from pathlib import Path
+from time import perf_counter
 
-from attrs import asdict
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.adding import adding
+from benchmarks.alternatives import alternatives
 from benchmarks.applying import applying
-from benchmarks.due import due
 from benchmarks.durable import durable
-from benchmarks.measuring import Row, Scale
+from benchmarks.growth import growth
+from benchmarks.limits import limits
+from benchmarks.measuring import Curve, Grid, Row, Scale
 from benchmarks.memory import memory
 from benchmarks.metering import metering
+from benchmarks.peers import peers
 from benchmarks.postgres import postgres
 from benchmarks.replacing import replacing
+from benchmarks.report import Measured, as_json, head, printed, saved
 from benchmarks.snapshots import snapshots
-from benchmarks.sweeping import sweeping
-from benchmarks.threads import threads
+from benchmarks.soak import soak
+
+HERE = Path(__file__).parent
 
 FULL = Scale(
-    rounds=201,
-    few_rounds=31,
+    rounds=61,
+    few_rounds=15,
     users=200,
-    windows=(10, 1_000, 100_000, 1_000_000),
+    windows=(10, 100, 1_000, 10_000, 100_000, 1_000_000),
     batch=1_000,
     long=1_000_000,
-    idle_users=10_000,
-    thread_adds=200_000,
+    idle_users=5_000,
+    thread_adds=50_000,
     populations=(1_000, 10_000, 100_000),
-    overdue=100,
+    overdue=10,
     weighings=500,
     connections=(1, 2, 4, 8, 16),
     processes=(1, 2, 4),
     server_adds=40,
-    server_rounds=7,
-    server_users=100,
-    wakes=60,
+    server_rounds=5,
+    server_users=50,
+    wakes=40,
+    backlog=10_000,
+    many_users=100_000,
+    contest_seconds=0.3,
+    contest_rounds=12,
+    soak_seconds=60.0,
+    soak_users=1_000,
+    growing_users=(100, 1_000, 10_000, 100_000, 1_000_000),
+    growing_events=(1_000, 10_000, 100_000, 1_000_000),
+    threads=(1, 2, 4, 8, 16),
+    workers=(1, 2, 4, 8),
+    replays=40,
 )
 QUICK = Scale(
     rounds=31,
     few_rounds=9,
     users=50,
-    windows=(10, 1_000, 100_000),
+    windows=(10, 100, 1_000, 10_000, 100_000),
     batch=1_000,
     long=100_000,
     idle_users=1_000,
     thread_adds=30_000,
     populations=(1_000, 10_000),
-    overdue=100,
+    overdue=10,
     weighings=200,
     connections=(1, 2, 4, 8, 16),
     processes=(1, 2),
@@ -62,31 +78,50 @@ QUICK = Scale(
     server_rounds=2,
     server_users=6,
     wakes=4,
+    backlog=1_000,
+    many_users=2_000,
+    contest_seconds=0.2,
+    contest_rounds=2,
+    soak_seconds=6.0,
+    soak_users=1_000,
+    growing_users=(100, 1_000, 10_000),
+    growing_events=(1_000, 10_000),
+    threads=(1, 2, 4),
+    workers=(1, 2, 4),
+    replays=16,
 )
-SECTIONS: tuple[Callable[[Scale], Iterator[Row]], ...] = (
+SECTIONS: tuple[Callable[[Scale], Iterator[Row | Grid | Curve]], ...] = (
+    alternatives,
+    limits,
     adding,
     snapshots,
     memory,
-    threads,
-    sweeping,
-    due,
+    growth,
     metering,
     replacing,
     applying,
     durable,
+    peers,
     postgres,
+    soak,
 )
 
 
-def measured(scale: Scale, only: Sequence[str] = ()) -> list[Row]:
-    """All rows of the table, or those of some sections; each section says on standard error that it has begun."""
-    rows = []
+def measured(scale: Scale, only: Sequence[str] = ()) -> list[Measured]:
+    """What all sections yield, or some; each says on standard error that it has begun, and how long it took."""
+    found = []
     for section in SECTIONS:
-        if only and section.__name__ not in only:
+        name = section.__name__
+        if only and name not in only:
             continue
-        print(f"measuring: {section.__name__} ...", file=sys.stderr)
-        rows += list(section(scale))
-    return rows
+        print(f"measuring: {name} ...", file=sys.stderr)
+        start = perf_counter()
+        items = list(section(scale))
+        taken = perf_counter() - start
+        print(f"measured: {name}, {taken:.1f} s", file=sys.stderr)
+        about = (getmodule(section).__doc__ or "").partition("\n")[0]
+        found.append(Measured(name, about, items, taken))
+    return found
 
 
 def machine() -> str:
@@ -95,55 +130,35 @@ def machine() -> str:
     return f"{python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
-def table(rows: list[Row]) -> Table:
-    """The rows as they are printed."""
-    shown = Table(caption="ratios: the median of paired rounds, quartiles in brackets", caption_justify="left")
-    shown.add_column("what")
-    for heading in ("holdover", "yardstick", "ratio", "target"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("", justify="left")
-    verdicts = {None: "", True: "[green]ok", False: "[red]over"}
-    for row in rows:
-        yardstick = "" if row.yardstick is None else f"{_figure(row.yardstick, row.unit)}\n[dim]{row.against}"
-        shown.add_row(row.what, _figure(row.holdover, row.unit), yardstick, _ratio(row), _target(row), verdicts[row.ok])
-    return shown
-
-
-def _figure(value: float, unit: str) -> str:
-    if unit == "s":
-        power, name = next(((p, n) for p, n in ((1e-3, "ms"), (1e-6, "µs")) if value >= p), (1e-9, "ns"))
-        return f"{value / power:,.3g} {name}" if value < 1000 * power else f"{value:,.3g} s"
-    if unit == "B":
-        return f"{value / 1e6:,.2f} MB" if value >= 1e5 else f"{value:,.1f} bytes"
-    return f"{value:.2f} x"
-
-
-def _ratio(row: Row) -> str:
-    if row.ratio is None:
-        return ""
-    return f"{row.ratio:.2f}" + (f"\n[dim]({row.quartiles[0]:.2f} to {row.quartiles[1]:.2f})" if row.quartiles else "")
-
-
-def _target(row: Row) -> str:
-    targets = [] if row.most_ratio is None else [f"{row.most_ratio:.2f}"]
-    return "\n".join(targets + ([] if row.most is None else [_figure(row.most, row.unit)]))
-
-
 def main(words: Sequence[str] | None = None) -> None:
     """Run the benchmarks, as the given words (those of the command line if omitted) say."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What holdover costs, as a table.")
+    words = sys.argv[1:] if words is None else words
+    arguments = _arguments(words)
+    sections = measured(QUICK if arguments.quick else FULL, arguments.only or ())
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    printed(sections, console)
+    console.print(machine())
+    folder = arguments.output or (None if arguments.quick or arguments.only else HERE)
+    if folder:
+        command = " ".join(["python -m benchmarks", *words]) if words else "make bench"
+        results = saved(sections, head(command, machine(), sections), folder)
+        console.print(f"written: {results}", soft_wrap=True)
+    if arguments.json:
+        written = {"machine": machine(), **as_json(sections)}
+        arguments.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="What holdover costs. All of it in full is written to benchmarks/RESULTS.md and benchmarks/plots.",
+    )
     parser.add_argument("--quick", action="store_true", help="a short run with smaller sizes: coarse figures")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file too")
     names = [section.__name__ for section in SECTIONS]
     parser.add_argument("--only", action="append", choices=names, help="measure this section; may be given again")
-    arguments = parser.parse_args(words)
-    rows = measured(QUICK if arguments.quick else FULL, arguments.only or ())
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(table(rows))
-    console.print(machine())
-    if arguments.json:
-        written = {"machine": machine(), "rows": [{**asdict(row), "ok": row.ok} for row in rows]}
-        arguments.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write RESULTS.md and plots there, whatever was run")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file too")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def applying(scale: Scale) -> Iterator[Row]:
                 _fed(partial(example.WeightService, config=config), weighings, window, Path(folder) / "holdover"),
                 "with the lossy buffer",
                 _fed(_lossy_service(example, window), weighings, window, Path(folder) / "lossy"),
-                scale.rounds,
+                scale.rounds if most_ratio else scale.few_rounds,
                 most_ratio,
             )
 

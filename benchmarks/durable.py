@@ -1,19 +1,17 @@
-"""What a durable log costs, beside bare `sqlite3` with the same pragmas, and beside libraries that do the same job."""
+"""What a durable log costs, beside bare `sqlite3` with the same pragmas."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import count, cycle, islice
 from pathlib import Path
-from threading import Barrier
 from time import perf_counter
 from typing import Any
 
 from benchmarks.adding import Add, add_all
 from benchmarks.measuring import Row, Run, Scale, alternated, compared, own_copy, timed
-from benchmarks.rivals import INSERT, Bare, let_grow, on_disk, opened, rivals
+from benchmarks.rivals import INSERT, Bare, let_grow, on_disk, opened
+from benchmarks.together import together
 from events import Codec, Durability, Event, EventLog, SqliteLog
 from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
 
@@ -24,7 +22,6 @@ MOST_THREADS_RATIO = 1 / 5
 """An add, where 16 threads add: at least 5 times that rate."""
 
 MOST_BATCH_RATIO = 1 / 0.5
-MOST_RIVAL_RATIO = 1.0
 MOST_SECONDS_TO_REOPEN = 0.5
 
 ADDS = 20
@@ -50,7 +47,6 @@ def durable(scale: Scale) -> Iterator[Row]:
             yield from _singles(scale, folder / f"{durability}.db", durability, most_ratio)
         yield from _threads(scale, folder / "threads.db")
         yield from _batches(scale, folder / "batches.db")
-        yield from _beside_rivals(scale, folder)
         yield from _cycles(scale, folder / "cycles.db")
         yield _reopened(scale, folder / "reopened.db")
         yield _pruned(scale, folder / "pruned.db")
@@ -96,28 +92,6 @@ def _batches(scale: Scale, path: Path) -> Iterator[Row]:
             times = alternated(runs, scale.few_rounds)
         what = f"durable add_measurements of {scale.batch} {kind}, each"
         yield compared(what, times["ours"], "sqlite3, executemany, encoded", times["bare"], most_ratio=most_ratio)
-
-
-def _beside_rivals(scale: Scale, folder: Path) -> Iterator[Row]:
-    """An item is the same bytes for all of them."""
-    batch = [ENCODED] * scale.batch
-    with ExitStack() as stack:
-        buffer = stack.enter_context(_buffer(folder / "ours.db", ["ann"]))
-        runs = {"one": _adds(buffer, ["ann"], ENCODED), "batch": _batch(buffer, "ann", batch)}
-        others = rivals(folder, ENCODED, json.dumps(WEIGHING, default=str))
-        for name, rival in others.items():
-            stack.callback(rival.close)
-            let_grow(rival.path)
-            runs[f"one {name}"] = lambda rival=rival: rival.one_by_one(ADDS)
-            runs[f"batch {name}"] = lambda rival=rival: rival.at_once(scale.batch)
-        times = alternated(runs, scale.few_rounds)
-    for name in others:
-        one, many = times[f"one {name}"], times[f"batch {name}"]
-        for what, ours, theirs in (
-            ("one durable item", times["one"], one),
-            (f"each of a durable batch of {len(batch)}", times["batch"], many),
-        ):
-            yield compared(what, ours, name, theirs, most_ratio=MOST_RIVAL_RATIO)
 
 
 def _cycles(scale: Scale, path: Path) -> Iterator[Row]:
@@ -226,20 +200,9 @@ def _batch(buffer: ReplayBuffer[Any], user: str, batch: list[Any]) -> Run:
 def _together(add: Add, users: Sequence[str]) -> Run:
     """A run in which one thread for each of these adds for it; seconds an add, from the first to the last of them."""
     own = own_copy(add_all)
-
-    def run() -> float:
-        ready = Barrier(len(users) + 1)
-
-        def work(user: str) -> None:
-            ready.wait()
-            own(add, [(user, NUMBER)] * THREAD_ADDS)
-
-        with ThreadPoolExecutor(len(users)) as pool:
-            workers = [pool.submit(work, user) for user in users]
-            ready.wait()
-            return timed(lambda: [worker.result() for worker in workers]) / (len(users) * THREAD_ADDS)
-
-    return run
+    works = [lambda user=user: own(add, [(user, NUMBER)] * THREAD_ADDS) for user in users]
+    run = together(works)
+    return lambda: run() / (len(users) * THREAD_ADDS)
 
 
 def _cycle(buffer: ReplayBuffer[Any], complete: Callable[[FrozenSnapshot[Any]], object]) -> Run:

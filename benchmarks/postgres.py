@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 
 from benchmarks.measuring import Row, Run, Scale, alternated, compared, timed
-from benchmarks.postgres_server import Bare, NoServerError, new_schema, server, together, with_options
+from benchmarks.postgres_server import Bare, NoServerError, new_schema, server, with_options
 from benchmarks.postgres_workers import NUMBER, ROOMY, Workers, workers
+from benchmarks.together import together
 from events import Codec, PostgresLog
 from statemachine import BufferConfig, ReplayBuffer
 

@@ -2,18 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 
-from benchmarks.measuring import Run, timed
 from benchmarks.rivals import on_disk
 
 NAMED = "HOLDOVER_TEST_POSTGRES"
@@ -111,21 +108,3 @@ class Bare:
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
-
-
-def together(works: Sequence[Run]) -> Run:
-    """A run in which each of these runs in a thread of its own; seconds from when all are ready until the last ends."""
-
-    def run() -> float:
-        ready = Barrier(len(works) + 1)
-
-        def work(one: Run) -> None:
-            ready.wait()
-            one()
-
-        with ThreadPoolExecutor(len(works)) as pool:
-            threads = [pool.submit(work, one) for one in works]
-            ready.wait()
-            return timed(lambda: [thread.result() for thread in threads])
-
-    return run

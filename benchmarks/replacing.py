@@ -19,7 +19,7 @@ Work = list[tuple[str, dict[str, Any]]]
 
 def replacing(scale: Scale) -> Iterator[Row]:
     """The rows about `statemachine.compat.ReplayBuffer.add_measurement`."""
-    users = [f"user-{number}" for number in range(scale.users // 10 + 1)]
+    users = [f"user-{number}" for number in range(scale.users // 20 + 1)]
     for kind, zone in (("aware", UTC), ("naive", None)):
         window = _work(users, BOUND, zone)
         yield paired(

@@ -1,7 +1,20 @@
 """Every error a log raises, each telling what was refused, for which stream or file, and what to do next."""
 
+from typing import Any
 
-class LogError(Exception):
+
+class Picklable:
+    """An error that can be sent to another process, whatever its constructor takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), *getattr(self, "args", ())), vars(self)
+
+
+def _again(kind: type[Exception], *arguments: Any) -> Exception:
+    return kind.__new__(kind, *arguments)  # which sets `args`; the rest is in what is set after it
+
+
+class LogError(Picklable, Exception):
     """Base of what a log raises."""
 
 

@@ -148,6 +148,11 @@ class Tail(Generic[M]):
                     return offset
         return None
 
+    def withdraw(self) -> None:
+        """Let nothing more be added within the grant, as if it were used up."""
+        with self.lock:
+            self.full_at = self.opens_to = self.evicts_to = 0
+
     def trim(self) -> list[Any]:
         """Drop what was evicted under the grant, once that has come to what was added under it.
 

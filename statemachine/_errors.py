@@ -1,7 +1,9 @@
 """Every error of the package, each telling what was refused, for whom, in which state, and what to do next."""
 
+from events._errors import Picklable
 
-class ReplayBufferError(Exception):
+
+class ReplayBufferError(Picklable, Exception):
     """Base of all errors that `statemachine` raises.
 
     Attributes:

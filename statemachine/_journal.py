@@ -168,7 +168,7 @@ class Journal(Generic[M]):
                     noted = {"state": after, "at": self._now() if at is None else at}
                 self.log.append(user_id, events, expected_head=before.head, grant=granted, **noted)
             except (ConflictError, TruncatedError) as error:
-                check_moved(self.log, user_id, start, error)
+                self._overtaken(user_id, start, error)
                 continue
             self._anchors[user_id] = _Anchor(after, granted)
             if self.shared is not None:
@@ -185,22 +185,30 @@ class Journal(Generic[M]):
         Where somebody else's grant stands in the log at this head, the one that takes its place allows no add: they
         would take what is added within it for something added within their own. The next add is decided, then.
         """
-        start, state, anchor = self._current(user_id)
-        if state is None or state.phase != "idle":
+        while True:
+            start, state, anchor = self._current(user_id)
+            if state is None or state.phase != "idle":
+                return False
+            oldest = partial(self._oldest, user_id, state)
+            try:
+                if self._is_due(state, now, oldest):
+                    return True
+                granted = self._grant(state, now=now, oldest=oldest)
+                if anchor is None:
+                    granted = closed(granted)
+                self.log.append(user_id, [], expected_head=state.head, grant=granted)
+            except (ConflictError, TruncatedError) as error:  # something has happened since
+                self._overtaken(user_id, start, error)
+                continue
+            self._anchors[user_id] = _Anchor(state, granted if anchor else None)
             return False
-        oldest = partial(self._oldest, user_id, state)
-        try:
-            if self._is_due(state, now, oldest):
-                return True
-            granted = self._grant(state, now=now, oldest=oldest)
-            if anchor is None:
-                granted = closed(granted)
-            self.log.append(user_id, [], expected_head=state.head, grant=granted)
-        except (ConflictError, TruncatedError) as error:  # something has happened since
-            check_moved(self.log, user_id, start, error)
-            return self.is_due(user_id, now)
-        self._anchors[user_id] = _Anchor(state, granted if anchor else None)
-        return False
+
+    def _overtaken(self, user_id: str, start: int, error: ConflictError | TruncatedError) -> None:
+        """Somebody was faster. Who adds has to decide now, too: at full speed it would be faster again and again."""
+        check_moved(self.log, user_id, start, error)
+        tail = self.log.tails.get(user_id)
+        if tail is not None:
+            tail.withdraw()
 
     def _is_due(self, state: BufferState, now: float, oldest: Oldest) -> bool:
         if not state.live:
@@ -237,9 +245,7 @@ class Journal(Generic[M]):
         while (position := self.log.position(user_id)) is not None:
             anchor = self._anchors.get(user_id)
             if anchor and anchor.grant and anchor.state.head == position.granted_from:
-                state = anchor.state
-                if position.head != position.granted_from:
-                    state = after_grant(state, anchor.grant, position.head, position.arrived_at)
+                state = after_grant(anchor.state, anchor.grant, position.head, position.arrived_at)
                 return position.start, state, anchor
             try:
                 state = self._folded(user_id, position.head)

@@ -110,9 +110,8 @@ class Shell(Generic[M]):
     def _now(self) -> float:
         """The time, if the clock is in its right mind: a deadline that is no number would never come."""
         now = self._clock()
-        if type(now) is float and -LATEST < now < LATEST:  # the same as below, for what a clock usually gives
-            return now
-        if isinstance(now, bool) or not isinstance(now, int | float) or not -LATEST < now < LATEST:
+        is_odd = type(now) is not float and (isinstance(now, bool) or not isinstance(now, int | float))
+        if is_odd or not -LATEST < now < LATEST:
             raise InvalidArgumentError(f"the clock must give a finite number of seconds, not {now!r}")
         return now
 

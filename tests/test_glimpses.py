@@ -188,3 +188,40 @@ def test_a_transaction_leaves_the_leave_that_the_buffer_would(
         assert log.folded == []
         grants.append((log.grant.issuer, bool(log.grant.victims), log.grant.room))
     assert grants == [(buffer._journal.issuer, victims, 0)] * 2
+
+
+class Rushed(MemoryLog[Any]):
+    """Somebody always adds between what a decision has read and what it records, as long as that is allowed."""
+
+    attempts, rushes = 0, 0
+
+    def append(self, stream: str, events: Sequence[Event], **given: Any) -> int:
+        self.attempts += 1
+        if stream in self._tails and self.attempts < MOST_ATTEMPTS:
+            tail = self._tails[stream]
+            self.rushes += self.add(stream, 0, lambda: 0.0, tail.issuer) is not None
+        return super().append(stream, events, **given)
+
+
+MOST_ATTEMPTS = 2000
+
+STEPS = ("begin_snapshot", "finalize_snapshot", "complete_replay")
+
+
+@pytest.mark.parametrize("operation", [*STEPS, "clear_buffer", "ready"])
+def test_who_adds_at_full_speed_holds_nobody_up(operation: str) -> None:
+    """Who was overtaken once lets nobody add without a decision until its own is recorded: nobody is always first."""
+    log = Rushed()
+    buffer = ReplayBuffer[Any](log, BufferConfig(max_measurements=10**6, due=due.Count(10**6)), clock=lambda: 0.0)
+    buffer.add_measurements("ann", [1, 2])
+    for step in STEPS[: STEPS.index(operation)] if operation in STEPS else ():
+        getattr(buffer, step)("ann")
+    log.attempts = log.rushes = 0
+    if operation == "ready":
+        assert not buffer._journal.is_due("ann", 0.0)
+    else:
+        getattr(buffer, operation)("ann")
+    assert (log.attempts, log.rushes) == (2, 1)
+    assert buffer.audit("ann").ok
+    head = buffer.state("ann").head
+    assert buffer.add_measurement("ann", 3) == head

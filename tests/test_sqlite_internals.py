@@ -282,10 +282,70 @@ def test_no_connection_is_open_during_a_fork(log: SqliteLog[Any], where: str) ->
     assert _transactions._held == []
 
 
+@pytest.mark.parametrize("forks", [False, True], ids=["plain", "across a fork"])
+def test_what_another_opening_has_written_is_seen_at_once(log: SqliteLog[Any], forks: bool) -> None:
+    """Where a stream stands is remembered as long as nobody else writes, also across a fork, which ends connections."""
+    transactions = log._transactions
+    with SqliteLog[Any](log.path, durability="off") as other:
+        for number in range(4):
+            head = log.append("ann", [ReplayCompleted(number)], expected_head=2 * number + 1, grant=Grant(room=9))
+            assert transactions.known("ann") == (1, other.position("ann"))
+            if forks:
+                transactions.before_fork()
+            assert other.add("ann", number, now) == head
+            if forks:
+                transactions.after_fork_in_parent()
+            assert transactions.known("ann") is None
+            assert log.position("ann") == other.position("ann")
+            assert list(log.measurements("ann", range(head, head + 1))) == [number]
+
+
+def test_adds_that_another_opening_was_faster_than_are_made_anew(log: SqliteLog[Any]) -> None:
+    """Those of several threads that share a transaction, which do not look first: each is there, at another offset."""
+    for stream in ("ann", "bob"):
+        log.append(stream, [ReplayCompleted(1)], expected_head=1, grant=Grant(room=9))
+    with SqliteLog[Any](log.path, durability="off") as other:
+        assert other.add("ann", 1, now) == 2
+    tasks = adds(log, "bob", "ann")
+    log._transactions._run(tasks)
+    assert [task.result for task in tasks] == [2, 3]
+    assert list(log.measurements("ann", range(2, 4))) == [1, 7]
+
+
+def test_nobody_who_looks_waits_for_who_writes(log: SqliteLog[Any]) -> None:
+    """What is remembered belongs to who writes; where a stream stands is read instead, as it was committed."""
+    log.add("ann", 7, now)
+    position = log.position("ann")
+    with log._transactions._at_work:
+        assert log._transactions.known("ann") is None
+        assert log.position("ann") == position
+        assert log.measurements("ann", range(1, 2)) == [7]
+
+
+def test_what_came_to_nothing_is_not_remembered(log: SqliteLog[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a transaction that failed, or was cut short by a file that is gone, nothing is taken for known."""
+    head = log.append("ann", [ReplayCompleted(1)], expected_head=1, grant=Grant(room=9))
+
+    def fail(*_: object) -> Any:
+        raise ConnectionError("while the stream is saved")
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        patched.setattr("events._sqlite._tasks.update", fail)
+        log.append("ann", [ReplayCompleted(2)], expected_head=head)
+    assert log._transactions.known("ann") is None
+    position = log.position("ann")
+    assert position is not None
+    assert position.head == head
+    log.append("ann", [ReplayCompleted(2)], expected_head=head)
+    Path(log.path).rename(f"{log.path}.away")
+    assert log._transactions.known("ann") is None
+    Path(f"{log.path}.away").rename(log.path)
+
+
 def test_a_fork_waits_for_who_reads_and_who_reads_for_the_fork(log: SqliteLog[Any]) -> None:
     """A thread in the middle of a read keeps its connection; one that comes during the fork waits for its end."""
     database = log._database
-    log.position("ann")
+    log.shelved()
     (connection,) = database._idle
     reading, go_on = Signal(), Signal()
 
@@ -296,14 +356,14 @@ def test_a_fork_waits_for_who_reads_and_who_reads_for_the_fork(log: SqliteLog[An
 
     database._idle[0] = Connection(connection, wait)  # type: ignore[assignment]
     found: list[Any] = []
-    first = Thread(target=lambda: found.append(log.position("ann")))
+    first = Thread(target=lambda: found.append(log.shelved()))
     first.start()
     assert reading.wait(60)
     fork = Thread(target=_transactions._before_fork)
     fork.start()
     while not database._forking:
         pass
-    second = Thread(target=lambda: found.append(log.position("bob")))
+    second = Thread(target=lambda: found.append(log.shelved()))
     second.start()
     assert found == []
     go_on.set()
@@ -333,7 +393,7 @@ def test_a_closed_log_says_so(log: SqliteLog[Any]) -> None:
 
 def test_what_is_read_when_the_log_is_closed_is_read_to_the_end_and_closed(log: SqliteLog[Any]) -> None:
     """No connection is left open behind."""
-    log.position("ann")
+    log.shelved()
     (connection,) = log._database._idle
 
     class Closing(Connection):
@@ -343,7 +403,7 @@ def test_what_is_read_when_the_log_is_closed_is_read_to_the_end_and_closed(log: 
             return rows
 
     log._database._idle[0] = Closing(connection, lambda *_: None)  # type: ignore[assignment]
-    assert log.position("ann") is not None
+    assert log.shelved() == []
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
 

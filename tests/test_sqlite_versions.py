@@ -102,6 +102,9 @@ def test_without_the_type_or_its_upcaster_it_says_what_is_missing(path: Path) ->
     with pytest.raises(UnknownTypeError, match="DoorOpened") as caught:
         list(log.read("door"))
     assert caught.value.__notes__ == [f"at offset 0 of stream 'door' in {log.path}"]
+    with pytest.raises(UnknownTypeError, match="Weight") as caught:
+        log.measurements("ann", range(10, 14))
+    assert caught.value.__notes__ == [f"at offset 13 of stream 'ann' in {log.path}"]
     assert list(log.read("cyd", 0, 2)) == [Recorded(0, MeasurementAdded(0, 1037.0)), Recorded(1, MeasurementAdded(1))]
     log.close()
     log = SqliteLog[Any](path, types=[Schema(Opened, name="DoorOpened", version=2)])

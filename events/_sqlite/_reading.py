@@ -65,7 +65,7 @@ class Reading(Alone, Generic[M]):
             expected = range(start, min(stop, start + CHUNK))
             if [row[0] for row in rows] != list(expected):
                 raise self._missing(stream, expected)
-            yield from self._recorded(stream, found, rows)
+            yield from self._recorded(stream, found.id, rows)
             start = expected.stop
 
     def controls(self, stream: str, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
@@ -76,22 +76,21 @@ class Reading(Alone, Generic[M]):
             self._check_kept(stream, start)
             if any(first[0] >= second[0] for first, second in pairwise(rows)):
                 raise damaged(self.path, f"the events of stream {stream!r} are not in their order")
-            yield from self._recorded(stream, found, rows)
+            yield from self._recorded(stream, found.id, rows)
             start = rows[-1][0] + 1 if len(rows) == CHUNK else stop
 
     def measurements(self, stream: str, offsets: range) -> Sequence[M]:
         """See `EventLog.measurements`."""
-        found = self._find(stream)
+        number = self._number(stream) if offsets else 0
         measurements: list[M] = []
         for first in range(0, len(offsets), CHUNK):
-            assert found is not None
             wanted = offsets[first : first + CHUNK]
-            rows = self._source.fetch(EVENTS, (found.id, wanted[0], wanted[-1] + 1, wanted[-1] + 1))
+            rows = self._source.fetch(EVENTS, (number, wanted[0], wanted[-1] + 1, wanted[-1] + 1))
             if wanted.step > 1:
                 rows = [row for row in rows if row[0] in wanted]
             if [row[0] for row in rows] != list(wanted):
                 raise self._missing(stream, wanted)
-            measurements += self._measured(stream, found, rows)
+            measurements += self._measured(stream, number, rows)
         return measurements
 
     def streams(self) -> Iterator[str]:
@@ -146,7 +145,7 @@ class Reading(Alone, Generic[M]):
         if found is None:
             return 0
         rows = self._source.fetch(RECORDED_BEFORE, (found.id, float(time)))
-        return next((recorded.offset + 1 for recorded in self._recorded(stream, found, rows)), found.start)
+        return next((recorded.offset + 1 for recorded in self._recorded(stream, found.id, rows)), found.start)
 
     def times(self, stream: str, start: int, stop: int) -> dict[int, float]:
         """When the events in `[start, stop)` were recorded (seconds), by offset, of those where that was noted."""
@@ -158,6 +157,12 @@ class Reading(Alone, Generic[M]):
 
     def _find(self, stream: str) -> Stream | None:
         return find(self._source.fetch, stream, self.path)
+
+    def _number(self, stream: str) -> int:
+        """The number under which the stream's events are kept."""
+        found = self._find(stream)
+        assert found is not None
+        return found.id
 
     def _bound(self, stream: str, start: int, stop: int | None) -> tuple[Stream | None, int]:
         """The stream, and where a read that begins now ends; raises `TruncatedError` when it begins too low."""
@@ -181,9 +186,9 @@ class Reading(Alone, Generic[M]):
             self.path, f"of stream {stream!r} not all of the offsets {offsets[0]} to {offsets[-1]} are there"
         )
 
-    def _measured(self, stream: str, found: Stream, rows: Rows) -> Iterator[M]:
+    def _measured(self, stream: str, number: int, rows: Rows) -> Iterator[M]:
         """The measurements in the rows. No event is made of one that is nothing else, which halves the time."""
-        decode, place = self._codec.decode, place_of(found.id)
+        decode, place = self._codec.decode, place_of(number)
         for row in rows:
             offset, kind, _, check, data = row
             if kind is None and type(data) is bytes and crc32(data, place + offset & MASK) == check:
@@ -192,15 +197,15 @@ class Reading(Alone, Generic[M]):
                     continue
                 except UnknownTypeError:  # which is told below, with its offset
                     pass
-            for recorded in self._recorded(stream, found, [row]):
+            for recorded in self._recorded(stream, number, [row]):
                 if not isinstance(recorded.event, MeasurementAdded):
                     raise damaged(self.path, f"offset {offset} of stream {stream!r} holds no measurement")
                 yield recorded.event.measurement
 
-    def _recorded(self, stream: str, found: Stream, rows: Rows) -> Iterator[Recorded]:
+    def _recorded(self, stream: str, number: int, rows: Rows) -> Iterator[Recorded]:
         for offset, kind, recorded_at, check, data in rows:
             sound = type(data) is bytes and (kind is None or type(kind) is str)
-            if not sound or checksum(found.id, offset, kind, data, recorded_at) != check:
+            if not sound or checksum(number, offset, kind, data, recorded_at) != check:
                 raise damaged(self.path, f"the event at offset {offset} of stream {stream!r} does not fit its checksum")
             try:
                 yield Recorded(offset, event_of(self._codec, kind, data))

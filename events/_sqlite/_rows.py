@@ -85,7 +85,7 @@ class Stream:
     due_since: int | None = None
     shelved_since: int | None = None
     head: int = 0
-    _victims: Offsets | None = field(init=False, default=None)
+    _decoded: tuple[bytes, Offsets] | None = field(init=False, default=None)  # victims, and what they are
 
     def victim(self, codec: Codec) -> int:
         """The offset that an add which evicts does so from now.
@@ -93,18 +93,19 @@ class Stream:
         Raises:
             LogDamagedError: there is none.
         """
-        if self._victims is None:
-            self._victims = codec.decode(self.victims)
-        if type(self._victims) is not Offsets or self.evicts_to > self.granted_from + 2 * len(self._victims):
+        if self._decoded is None or self._decoded[0] is not self.victims:
+            self._decoded = self.victims, codec.decode(self.victims)
+        victims = self._decoded[1]
+        if type(victims) is not Offsets or self.evicts_to > self.granted_from + 2 * len(victims):
             raise LogDamagedError(f"what may be evicted of stream {self.name!r} is not what was recorded")
-        return self._victims[(self.head - self.granted_from) // 2]
+        return victims[(self.head - self.granted_from) // 2]
 
     def checksum(self) -> int:
         """The CRC of all that is kept."""
         return crc32(repr(_kept(self)).encode())
 
 
-_NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name not in ("head", "_victims"))
+_NAMES = tuple(attribute.name for attribute in fields(Stream) if attribute.name not in ("head", "_decoded"))
 _KINDS = tuple(frozenset(get_args(one.type) or (one.type,)) for one in fields(Stream) if one.name in _NAMES)
 _kept = attrgetter(*_NAMES)
 _numbers = attrgetter(*(name for name, kinds in zip(_NAMES, _KINDS, strict=True) if kinds == {int}))

@@ -41,7 +41,7 @@ class Writing:
     Parameters:
         path: the file, for errors.
         cursor: within a transaction.
-        known: the streams as they were when last seen; what a job writes, it notes there.
+        known: streams as they are; what a job writes, it notes there.
         codec: for states and arrivals.
     """
 
@@ -56,9 +56,11 @@ class Writing:
 
     def find(self, name: str) -> Stream | None:
         """The stream as it is in this transaction."""
-        stream = find(self.fetch, name, self.path)
-        if stream is not None:
-            self.known[name] = stream
+        stream = self.known.get(name)
+        if stream is None:
+            stream = find(self.fetch, name, self.path)
+            if stream is not None:
+                self.known[name] = stream
         return stream
 
     def save(self, stream: Stream) -> None:

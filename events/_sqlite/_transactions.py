@@ -10,7 +10,8 @@ from weakref import WeakSet
 
 from events._clocks import Clock, time_of
 from events._codec import Codec
-from events._errors import LogClosedError
+from events._errors import LogClosedError, LogError
+from events._log import Position
 from events._sqlite._database import Database
 from events._sqlite._failures import FAILURES
 from events._sqlite._group import GroupCommit
@@ -42,6 +43,7 @@ class Transactions:
         self._at_work = Lock()
         self._group: GroupCommit[Task] = GroupCommit(self._run_alone)
         self._known: dict[str, Stream] = {}
+        self._seen: tuple[sqlite3.Connection, int] | None = None
 
     def do(self, task: Task) -> object:
         """Do the task and commit it, together with those of other threads; what it gives.
@@ -71,6 +73,7 @@ class Transactions:
             try:
                 with self._at_work:
                     self._database.writer().execute(ADD_ONE, row)
+                    stream.head = offset + 1
             except BaseException as error:
                 self._known.pop(name, None)
                 if isinstance(error, sqlite3.IntegrityError):  # another process has written to the stream
@@ -78,10 +81,34 @@ class Transactions:
                 if isinstance(error, FAILURES):
                     raise self._database.translated(error) from error
                 raise
-            stream.head = offset + 1
             return offset
         finally:
             group.leave()
+
+    def known(self, name: str) -> tuple[int, Position] | None:
+        """A stream's number, and where it stands, if that is known: this log has written it, and nobody else since.
+
+        Nobody is waited for: where a thread is writing, it is not known.
+        """
+        if not self._at_work.acquire(blocking=False):
+            return None
+        try:
+            self._forget_if_written(self._database.writer())
+            stream = self._known.get(name)
+            if stream is None:
+                return None
+            return stream.id, Position(stream.start, stream.head, stream.granted_from, stream.arrived_at)
+        except (LogError, *FAILURES):  # who reads it instead will be told
+            return None
+        finally:
+            self._at_work.release()
+
+    def _forget_if_written(self, connection: sqlite3.Connection) -> None:
+        """Take nothing for known where somebody has written through another connection since the last look."""
+        seen = connection, connection.execute("PRAGMA data_version").fetchone()[0]
+        if seen != self._seen:
+            self._known.clear()
+            self._seen = seen
 
     def compact(self) -> None:
         """Give free pages back to the file system."""
@@ -183,6 +210,7 @@ class Transactions:
         staged = False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._forget_if_written(connection)
             for task in tasks:
                 task.error, before = None, connection.total_changes
                 try:

@@ -59,6 +59,8 @@ LOG_BUGS = (
         "if stream.until is not None and", "if False and", IN_A_FILE, only_long=True),
     Bug("a file ignores the expected head", 13, f"{APPENDING}:Append.do",
         "if head != self.expected_head:", "if False:", IN_A_FILE, only_long=True),
+    Bug("what another opening has written is not noticed", 13, f"{TRANSACTIONS}._forget_if_written",
+        "if seen != self._seen:", "if self._seen is None:", TWO_OPENINGS),
     Bug("an add that another opening was faster than is told as recorded", 13, f"{TRANSACTIONS}.add_alone",
         "# another process has written to the stream\n                    return None",
         "# another process has written to the stream\n                    return offset", TWO_OPENINGS, only_long=True),
