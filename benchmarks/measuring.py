@@ -193,10 +193,18 @@ def alternated(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def paired(what: str, holdover: Run, against: str, yardstick: Run, rounds: int, most_ratio: float | None = None) -> Row:
-    """Time both in alternation and make a row of it."""
+def paired(
+    what: str,
+    holdover: Run,
+    against: str,
+    yardstick: Run,
+    rounds: int,
+    most_ratio: float | None = None,
+    most: float | None = None,
+) -> Row:
+    """Time both in alternation and make a row of it; the targets are those of `Row`."""
     times = alternated({"holdover": holdover, "yardstick": yardstick}, rounds)
-    return compared(what, times["holdover"], against, times["yardstick"], most_ratio=most_ratio)
+    return compared(what, times["holdover"], against, times["yardstick"], most_ratio=most_ratio, most=most)
 
 
 def compared(

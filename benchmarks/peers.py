@@ -22,10 +22,10 @@ from events import SqliteLog
 PUTS, PUTS_IN_MEMORY = 20, 200
 """How many items a run puts one by one: few, since the machine may change its speed at any moment."""
 
-TAKES, TAKES_IN_MEMORY = 1, 10
+TAKES, TAKES_IN_MEMORY = 5, 10
 """How many batches a run takes and confirms."""
 
-CYCLES, CYCLES_ON_DISK = 20, 5
+CYCLES, CYCLES_ON_DISK = 100, 10
 """How many users a run takes through a cycle."""
 
 SAMPLE = 1_000

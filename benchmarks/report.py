@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.measuring import Row
+from benchmarks.measuring import Grid, Row
 from benchmarks.sheets import Item, Sheet, ratio_of, sheets, target_of
-from benchmarks.wording import written
+from benchmarks.wording import compared, written
 
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "1. Alternatives": ("alternatives",),
@@ -25,6 +25,8 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
 """The sections of each chapter, by its title. Those that are in none come last, together."""
 
 LAST = "6. Everything else"
+
+PEERS = "peers"
 
 
 @frozen
@@ -69,7 +71,7 @@ def saved(sections: Sequence[Measured], head: str, folder: Path) -> Path:
         folder: where it goes, and where the plots get a folder `plots`. Older plots of these sections are removed.
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    parts = [head, *_targets(sections)]
+    parts = [head, *_targets(sections), *_faster(sections)]
     for title, members in _chapters(sections):
         parts.append(f"## {title}")
         for section in members:
@@ -127,6 +129,21 @@ def _targets(sections: Sequence[Measured]) -> list[str]:
         return []
     met = f"Of {len(rows)} figures with a target, {len(rows) - len(missed)} meet it."
     return [f"{met} These do not:", "\n".join(missed)] if missed else [met]
+
+
+def _faster(sections: Sequence[Measured]) -> list[str]:
+    """Where a peer is ahead, whatever else it does or leaves out."""
+    found = [
+        f"- {column}: {name}, {compared(figure)}"
+        for section in sections
+        for grid in section.items
+        if section.name == PEERS and isinstance(grid, Grid)
+        for name, line in grid.lines.items()
+        for column, figure in zip(grid.columns, line, strict=True)
+        if figure and figure.ratio is not None and figure.ratio < 1 and not name.startswith("holdover")
+    ]
+    told = "Ahead of holdover among its peers (what each does is said below the tables):"
+    return [told, "\n".join(found)] if found else []
 
 
 def _body(section: Measured, folder: Path) -> Iterator[str]:

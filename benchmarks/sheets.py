@@ -6,7 +6,7 @@ from itertools import groupby
 from attrs import frozen
 
 from benchmarks.measuring import Curve, Grid, Row
-from benchmarks.wording import compared, quartiles, written
+from benchmarks.wording import compared, in_full, quartiles, written
 
 MOST_SIZES = 9
 """How many sizes of a curve its table shows."""
@@ -84,7 +84,7 @@ def _yardstick(row: Row) -> str:
 def _of_grid(grid: Grid) -> Sheet:
     return Sheet(
         ("", *grid.columns),
-        [(name, *map(compared, figures)) for name, figures in grid.lines.items()],
+        [(name, *map(in_full, figures)) for name, figures in grid.lines.items()],
         grid if grid.drawn else None,
         grid.title,
         grid.note,

@@ -42,6 +42,18 @@ def compared(figure: Figure | None) -> str:
     return value if figure.ratio is None else f"{value} ({ratio(figure.ratio)})"
 
 
+def in_full(figure: Figure | None) -> str:
+    """A figure with its quartiles: those of the ratio where there is one, or else its own."""
+    if figure is None:
+        return NONE
+    value = written(figure.value, figure.unit)
+    if figure.ratio is not None and figure.quartiles is not None:
+        return f"{value} ({ratio(figure.ratio)}, {figure.quartiles[0]:.2f} to {figure.quartiles[1]:.2f})"
+    if figure.ratio is None and figure.spread is not None:
+        return f"{value} ({' to '.join(written(edge, figure.unit) for edge in figure.spread)})"
+    return compared(figure)
+
+
 def better(unit: str) -> str:
     """Which way is the good one."""
     return "more is better" if unit == "/s" else "less is better"

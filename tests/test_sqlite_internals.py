@@ -316,10 +316,24 @@ def test_nobody_who_looks_waits_for_who_writes(log: SqliteLog[Any]) -> None:
     """What is remembered belongs to who writes; where a stream stands is read instead, as it was committed."""
     log.add("ann", 7, now)
     position = log.position("ann")
-    with log._transactions._at_work:
-        assert log._transactions.known("ann") is None
-        assert log.position("ann") == position
-        assert log.measurements("ann", range(1, 2)) == [7]
+    group, found = log._transactions._group, []
+
+    def look() -> None:
+        found.append((log._transactions.known("ann"), log.position("ann"), log.measurements("ann", range(1, 2))))
+
+    assert group.enter()
+    try:
+        look()
+        other = Thread(target=look)
+        other.start()
+        other.join(60)
+    finally:
+        group.leave()
+    assert found == [(None, position, [7])] * 2
+    group._expected = 2  # somebody else is about to come
+    assert log._transactions.known("ann") is None
+    group._expected = 1
+    assert log._transactions.known("ann") == (1, position)
 
 
 def test_what_came_to_nothing_is_not_remembered(log: SqliteLog[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,20 +88,25 @@ class Transactions:
     def known(self, name: str) -> tuple[int, Position] | None:
         """A stream's number, and where it stands, if that is known: this log has written it, and nobody else since.
 
-        Nobody is waited for: where a thread is writing, it is not known.
+        Nobody is waited for: where a thread is writing (this one too, which may be interrupted by a finalizer that
+        looks), it is not known.
         """
-        if not self._at_work.acquire(blocking=False):
+        group = self._group
+        if group.is_led():
             return None
         try:
-            self._forget_if_written(self._database.writer())
-            stream = self._known.get(name)
-            if stream is None:
+            if not group.enter():
                 return None
-            return stream.id, Position(stream.start, stream.head, stream.granted_from, stream.arrived_at)
+            with self._at_work:
+                self._forget_if_written(self._database.writer())
+                stream = self._known.get(name)
+                if stream is None:
+                    return None
+                return stream.id, Position(stream.start, stream.head, stream.granted_from, stream.arrived_at)
         except (LogError, *FAILURES):  # who reads it instead will be told
             return None
         finally:
-            self._at_work.release()
+            group.leave()
 
     def _forget_if_written(self, connection: sqlite3.Connection) -> None:
         """Take nothing for known where somebody has written through another connection since the last look."""
