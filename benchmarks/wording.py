@@ -48,7 +48,8 @@ def in_full(figure: Figure | None) -> str:
         return NONE
     value = written(figure.value, figure.unit)
     if figure.ratio is not None and figure.quartiles is not None:
-        return f"{value} ({ratio(figure.ratio)}, {figure.quartiles[0]:.2f} to {figure.quartiles[1]:.2f})"
+        edges = " to ".join(ratio(edge).rstrip(TIMES) for edge in figure.quartiles)
+        return f"{value} ({ratio(figure.ratio)}, {edges})"
     if figure.ratio is None and figure.spread is not None:
         return f"{value} ({' to '.join(written(edge, figure.unit) for edge in figure.spread)})"
     return compared(figure)
