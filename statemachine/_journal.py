@@ -31,9 +31,6 @@ from statemachine.due import TimestampOf, remembering, seconds_of
 
 M = TypeVar("M")
 
-FEW = 2
-"""How many events are evolved one by one; a fold of more looks only at those that are not measurements."""
-
 LEAST_DEAD = 16
 """How many offsets below the oldest live one are not worth a truncation."""
 
@@ -309,7 +306,7 @@ class Journal(Generic[M]):
 
 
 def _after(state: BufferState, events: Sequence[Event]) -> BufferState:
-    if len(events) <= FEW:
+    if not events or not isinstance(events[0], MeasurementAdded):  # then none of them is, and they are few
         return reduce(evolve, events, state)
     controls = (
         Recorded(offset, event)

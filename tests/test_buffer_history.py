@@ -171,6 +171,23 @@ def test_what_a_batch_beyond_the_bound_leaves_can_be_folded_by_another(clock: Cl
     assert later.measurements("ann") == [55, 56, 57, 58, 59]
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_what_a_batch_as_large_as_the_bound_leaves_can_be_folded_by_another(size: int, clock: Clock) -> None:
+    """Nothing that was there before is live any more, or nothing of it at all: it is cut just before the batch."""
+    log, config = MemoryLog[int](), BufferConfig(max_measurements=2)
+    buffer = ReplayBuffer[int](log, config, clock=clock)
+    starts = set()
+    for number in range(0, 40 * size, size):
+        head = position.head if (position := log.position("ann")) else 0
+        buffer.add_measurements("ann", range(number, number + size))
+        position = log.position("ann")
+        assert position is not None
+        starts.add(position.start - head)
+        assert buffer.measurements("ann") == [number + size - 2, number + size - 1]
+        assert ReplayBuffer[int](log, config, clock=clock).state("ann") == buffer.state("ann")
+    assert size - 2 in starts
+
+
 def test_an_audit_is_of_one_moment() -> None:
     """What is added while it reads belongs to the next audit, and is not counted as lost or as too many."""
 
