@@ -57,10 +57,6 @@ class GroupCommit(Generic[J]):
         self._gathering = False
         self._expected, self._patience = 1, 0.0
 
-    def is_led(self) -> bool:
-        """Whether somebody is at it, as far as can be seen without waiting."""
-        return self._leader is not None
-
     def enter(self) -> bool:
         """Whether nobody else is at it or expected, so that the caller may go alone; to be called in a `try`."""
         me = get_ident()

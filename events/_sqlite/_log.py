@@ -9,7 +9,7 @@ from events._clocks import Clock
 from events._codec import Codec
 from events._events import Event
 from events._issuers import Issuers
-from events._log import NO_GRANT, Grant, Position
+from events._log import NO_GRANT, Grant
 from events._schema import Schema
 from events._sqlite._adding import Add
 from events._sqlite._appending import Append, Truncate
@@ -101,15 +101,6 @@ class SqliteLog(Reading[M]):
         """Empty: nothing can be added but through the file."""
         return MappingProxyType({})
 
-    def position(self, stream: str) -> Position | None:
-        """See `EventLog.position`."""
-        known = self._transactions.known(stream)
-        return super().position(stream) if known is None else known[1]
-
-    def _number(self, stream: str) -> int:
-        known = self._transactions.known(stream)
-        return super()._number(stream) if known is None else known[0]
-
     def register(self, *types: type | Schema) -> None:
         """See `EventLog.register`."""
         self._codec.register(*types)
@@ -186,13 +177,6 @@ class JoinedLog(SqliteLog[M]):
         Reading.__init__(self, transaction, log._codec)
         self._transaction = transaction
         self._issuers = log._issuers
-
-    def position(self, stream: str) -> Position | None:
-        """See `EventLog.position`."""
-        return Reading.position(self, stream)
-
-    def _number(self, stream: str) -> int:
-        return Reading._number(self, stream)
 
     def add(self, stream: str, measurement: M, clock: Clock, issuer: Any = None) -> int | None:
         """See `EventLog.add`."""

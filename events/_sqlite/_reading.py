@@ -81,16 +81,17 @@ class Reading(Alone, Generic[M]):
 
     def measurements(self, stream: str, offsets: range) -> Sequence[M]:
         """See `EventLog.measurements`."""
-        number = self._number(stream) if offsets else 0
+        found = self._find(stream)
         measurements: list[M] = []
         for first in range(0, len(offsets), CHUNK):
+            assert found is not None
             wanted = offsets[first : first + CHUNK]
-            rows = self._source.fetch(EVENTS, (number, wanted[0], wanted[-1] + 1, wanted[-1] + 1))
+            rows = self._source.fetch(EVENTS, (found.id, wanted[0], wanted[-1] + 1, wanted[-1] + 1))
             if wanted.step > 1:
                 rows = [row for row in rows if row[0] in wanted]
             if [row[0] for row in rows] != list(wanted):
                 raise self._missing(stream, wanted)
-            measurements += self._measured(stream, number, rows)
+            measurements += self._measured(stream, found.id, rows)
         return measurements
 
     def streams(self) -> Iterator[str]:
@@ -157,12 +158,6 @@ class Reading(Alone, Generic[M]):
 
     def _find(self, stream: str) -> Stream | None:
         return find(self._source.fetch, stream, self.path)
-
-    def _number(self, stream: str) -> int:
-        """The number under which the stream's events are kept."""
-        found = self._find(stream)
-        assert found is not None
-        return found.id
 
     def _bound(self, stream: str, start: int, stop: int | None) -> tuple[Stream | None, int]:
         """The stream, and where a read that begins now ends; raises `TruncatedError` when it begins too low."""

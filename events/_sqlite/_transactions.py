@@ -10,8 +10,7 @@ from weakref import WeakSet
 
 from events._clocks import Clock, time_of
 from events._codec import Codec
-from events._errors import LogClosedError, LogError
-from events._log import Position
+from events._errors import LogClosedError
 from events._sqlite._database import Database
 from events._sqlite._failures import FAILURES
 from events._sqlite._group import GroupCommit
@@ -44,6 +43,7 @@ class Transactions:
         self._group: GroupCommit[Task] = GroupCommit(self._run_alone)
         self._known: dict[str, Stream] = {}
         self._seen: tuple[sqlite3.Connection, int] | None = None
+        self._is_sure = True
 
     def do(self, task: Task) -> object:
         """Do the task and commit it, together with those of other threads; what it gives.
@@ -72,8 +72,12 @@ class Transactions:
             row = number, offset, number, stream.revision, checksum(number, offset, None, data), data
             try:
                 with self._at_work:
+                    if not self._is_sure:
+                        return None
+                    self._is_sure = False
                     self._database.writer().execute(ADD_ONE, row)
                     stream.head = offset + 1
+                    self._is_sure = True
             except BaseException as error:
                 self._known.pop(name, None)
                 if isinstance(error, sqlite3.IntegrityError):  # another process has written to the stream
@@ -82,29 +86,6 @@ class Transactions:
                     raise self._database.translated(error) from error
                 raise
             return offset
-        finally:
-            group.leave()
-
-    def known(self, name: str) -> tuple[int, Position] | None:
-        """A stream's number, and where it stands, if that is known: this log has written it, and nobody else since.
-
-        Nobody is waited for: where a thread is writing (this one too, which may be interrupted by a finalizer that
-        looks), it is not known.
-        """
-        group = self._group
-        if group.is_led():
-            return None
-        try:
-            if not group.enter():
-                return None
-            with self._at_work:
-                self._forget_if_written(self._database.writer())
-                stream = self._known.get(name)
-                if stream is None:
-                    return None
-                return stream.id, Position(stream.start, stream.head, stream.granted_from, stream.arrived_at)
-        except (LogError, *FAILURES):  # who reads it instead will be told
-            return None
         finally:
             group.leave()
 
@@ -145,7 +126,11 @@ class Transactions:
 
     def _run_alone(self, group: list[Task]) -> None:
         with self._at_work:
+            if not self._is_sure:
+                self._known.clear()
+            self._is_sure = False  # until all has come to its end, which an interrupt, or two, may keep it from
             self._run(group)
+            self._is_sure = True
 
     def _run(self, group: list[Task]) -> None:
         """Do the tasks, all in one transaction; where that fails, each in its own."""
