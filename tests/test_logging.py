@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Clock, begun
 
-from statemachine import ReplayBuffer
+from statemachine import BufferConfig, ReplayBuffer
 from statemachine._observing import logger
 
 FIELDS = ("user_id", "version", "reason", "event")
@@ -78,6 +78,15 @@ def test_adds_and_evictions_are_not_logged(logged: pytest.LogCaptureFixture, buf
     for number in range(20):
         buffer.add_measurement("ann", number)
     assert buffer.state("ann").evicted > 0
+    assert logged.records == []
+
+
+def test_adds_within_a_bound_over_all_users_are_not_logged_either(logged: pytest.LogCaptureFixture) -> None:
+    """Nor what they evict, of their own or of others."""
+    buffer = ReplayBuffer[int](config=BufferConfig(max_measurements=2, max_total_measurements=2))
+    for number in range(6):
+        buffer.add_measurement(f"user-{number // 3}", number)
+    assert buffer.state("user-0").evicted == 3
     assert logged.records == []
 
 

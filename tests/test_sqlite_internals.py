@@ -344,8 +344,8 @@ def test_what_an_interrupt_of_the_way_back_has_left_is_not_remembered(
                 log.add("ann", 8, now)
             else:
                 transactions._run_alone(adds(log, "ann", "ann"))
-    log.append("ann", [ReplayCompleted(3)], expected_head=head + 1, grant=Grant(room=9))
-    assert log.add("ann", 9, now) == head + 2
+    assert log.add("ann", 9, now) == head + 1
+    log.append("ann", [ReplayCompleted(3)], expected_head=head + 2, grant=Grant(room=9))
     assert [entry.offset for entry in log.read("ann")] == list(range(head + 3))
 
 
