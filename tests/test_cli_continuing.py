@@ -17,10 +17,11 @@ import pytest
 from click.testing import CliRunner, Result
 from replaying import COLUMNS, NOON, calls, prepare, refusal, started, summary, write_rows
 
-from events import LogUnavailableError, SqliteLog
+from events import LogUnavailableError, MemoryLog, SqliteLog
 from events._sqlite._transactions import Transactions
-from statemachine import FrozenSnapshot, ReplayBuffer
+from statemachine import BufferConfig, FrozenSnapshot, ReplayBuffer
 from statemachine.cli import holdover
+from statemachine.cli._continuing import ContinuingBuffer
 from statemachine.cli._feeder import Feeder, config_for
 from statemachine.cli._process import Judged
 from statemachine.cli._sample import sample_text
@@ -375,3 +376,17 @@ def test_times_with_zones_and_odd_names_are_kept(folder: Path) -> None:
     assert replayed(*options, "--log", "b.db", "--output", "out.csv").exit_code == 0
     assert (folder / "out.csv").read_bytes() == (folder / "whole.csv").read_bytes()
     assert "tzinfo" in (folder / "out.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_block_goes_on_with_the_snapshot_that_is_in_progress(steps: int) -> None:
+    """However far another process had come with it; it is completed, and nothing else."""
+    buffer: ReplayBuffer[Any] = ContinuingBuffer(MemoryLog(), BufferConfig())
+    buffer.add_measurement("ann", 1)
+    for step in ("begin_snapshot", "finalize_snapshot")[:steps]:
+        getattr(buffer, step)("ann")
+    buffer.add_measurement("ann", 2)
+    with buffer.snapshot("ann") as frozen:
+        assert list(frozen) == ([1] if steps else [1, 2])
+    assert (buffer.state("ann").phase, buffer.state("ann").version) == ("idle", 1)
+    assert buffer.measurements("ann") == ([2] if steps else [])

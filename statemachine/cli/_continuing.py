@@ -31,9 +31,11 @@ class ContinuingBuffer(ReplayBuffer[Row]):
     def _begin(self, user_id: str, timestamp: Any, latest: int | None = None, *, finalize: bool = False) -> BufferState:
         """See `ReplayBuffer._begin`; the state in which the snapshot in progress is, where there is one."""
         state = self.state(user_id)
-        return (
-            state if state.frozen_offset is not None else super()._begin(user_id, timestamp, latest, finalize=finalize)
-        )
+        if state.frozen_offset is None:
+            return super()._begin(user_id, timestamp, latest, finalize=finalize)
+        if finalize:
+            self.finalize_snapshot(user_id, state.version)
+        return self.state(user_id)
 
     def finalize_snapshot(self, user_id: str, version: int | None = None) -> FrozenSnapshot[Row]:
         """See `ReplayBuffer.finalize_snapshot`; where that was done already, its measurements are handed out again."""
